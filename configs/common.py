@@ -1,0 +1,150 @@
+"""What experiments share: the playroom's model and data, training defaults.
+
+A config is one experiment, written to be copied. Its string argument picks
+presets: `configs/ddpo.py:playroom,llava`.
+"""
+
+from collections.abc import Callable, Mapping
+
+from ml_collections import ConfigDict
+
+
+def presets(arg: str | None, table: Mapping[str, Callable]) -> list[Callable]:
+  """The presets that a config's string names, in its order."""
+  names = [n for n in (arg or 'playroom').split(',') if n]
+  unknown = [n for n in names if n not in table]
+  if unknown:
+    raise ValueError(
+      f'no preset {unknown[0]!r}: this config has {", ".join(sorted(table))}'
+    )
+  return [table[n] for n in names]
+
+
+def playroom() -> ConfigDict:
+  """The embedded world: pictures with known truth, a model of 0.9M numbers."""
+  c = ConfigDict()
+  c.seed = 0
+  c.workdir = ''  # empty: runs/<experiment>-<presets>
+  c.mesh = (1, -1, 1)  # data, fsdp, tensor; -1 is the devices that are left
+
+  c.world = ConfigDict()  # what the pictures show: playroom/scene.py World
+  c.model = model('muffin')
+  c.chat = ConfigDict({'template': 'playroom', 'score_template': False})
+  c.image = ConfigDict({'size': 96, 'policy': 'squash'})
+
+  # The tower, before the model: real ones come pretrained too.
+  c.eyes = ConfigDict()
+  c.eyes.train = train(batch=128, steps=500, lr=2e-3, warmup=0.1)
+  c.eyes.train.update({'b2': 0.98, 'save_every': 200, 'eval_every': 200})
+
+  # The base model: captions that name what usually is there, and true answers
+  # to closed questions and to what is at each place.
+  c.base = ConfigDict()
+  c.base.captions = 8000
+  c.base.questions = 6000
+  c.base.looks = 2000
+  c.base.dev = 128
+  c.base.buckets = 2
+  c.base.train = train(batch=32, steps=2000, lr=2e-3, warmup=0.05)
+  c.base.train.b2 = 0.98
+  c.base.train.weight_decay = 0.01
+  c.base.train.update({'save_every': 200, 'eval_every': 300, 'log_every': 20})
+
+  # Corrections: sampled answers of the base model, mended where wrong.
+  c.feedback = ConfigDict()
+  c.feedback.pairs = 1400
+  c.feedback.dev_pairs = 128
+  c.feedback.temperature = 0.7
+  c.feedback.batch = 128
+  c.feedback.round = 512  # pictures asked about at a time
+
+  c.data = ConfigDict()
+  c.data.diff = 'exact'  # spans of the annotator, or 'muffin' on token ids
+  c.data.buckets = 1  # static shapes, each compiled once
+
+  c.reference = ConfigDict({'batch': 64})
+
+  c.evaluate = ConfigDict()
+  c.evaluate.split = 'test'  # tuning looks at dev
+  c.evaluate.scenes = 512
+  c.evaluate.batch = 128
+  c.evaluate.max_new = 56
+  return c
+
+
+def model(tower: str) -> ConfigDict:
+  """A small vision language model: a tower, a connector, a Llama."""
+  c = ConfigDict()
+  c.text = ConfigDict()
+  c.text.vocab_size = 128
+  c.text.width = 96
+  c.text.mlp = 256
+  c.text.depth = 3
+  c.text.heads = 4
+  c.text.kv_heads = 4
+  c.text.max_length = 192
+  c.vision = ConfigDict({'image_size': 96, 'patch': 32})
+  c.vision.width = 96
+  c.vision.mlp = 288
+  c.vision.depth = 3
+  c.vision.heads = 4
+  if tower == 'muffin':
+    c.vision.kind, c.vision.queries, c.connector = 'beit3', 9, 'linear'
+  else:
+    c.vision.kind, c.connector = 'clip', 'mlp2x'
+  c.dtype = 'float32'
+  c.remat = 'none'
+  return c
+
+
+def train(*, batch: int, steps: int, lr: float, warmup: float) -> ConfigDict:
+  """How a stage is trained."""
+  c = ConfigDict()
+  c.batch = batch
+  c.micro = 1  # micro-batches a step: less memory, the same numbers
+  c.steps = steps
+  c.lr = lr
+  c.warmup = warmup  # share of the steps
+  c.schedule = 'cosine'  # or linear, constant
+  c.clip = 1.0
+  c.b1, c.b2, c.eps = 0.9, 0.999, 1e-8
+  c.weight_decay = 0.0
+  # First match wins: 'trained', 'decayed' (with weight decay) or 'frozen'.
+  c.rules = (('.*(kernel|embedding)', 'decayed'), ('.*', 'trained'))
+  c.log_every = 10
+  c.save_every = 50
+  c.eval_every = 20
+  c.keep = 2
+  c.best = 'eval_loss:min'
+  c.patience = 0  # evaluations without a new best before an early stop; 0: never
+  return c
+
+
+def llava(c: ConfigDict) -> None:
+  """LLaVA's shape: the patches of a CLIP tower through two layers."""
+  c.model = model('llava')
+
+
+def blind(c: ConfigDict) -> None:
+  """The same language model without eyes: what the prior alone knows."""
+  c.model.vision = None
+
+
+def small(c: ConfigDict) -> None:
+  """Seconds instead of minutes, for tests: every stage, no quality."""
+  c.model.text.update({'width': 32, 'mlp': 64, 'depth': 2, 'heads': 2})
+  c.model.text.kv_heads = 2
+  if c.model.vision is not None:
+    c.model.vision.update({'width': 32, 'mlp': 64, 'depth': 2, 'heads': 2})
+    if c.model.vision.kind == 'beit3':
+      c.model.vision.queries = 9
+  c.base.update({'captions': 64, 'questions': 32, 'looks': 32})
+  c.eyes.train.update({'batch': 16, 'steps': 4, 'save_every': 2})
+  c.base.train.update({'batch': 16, 'steps': 12, 'save_every': 4})
+  c.base.train.update({'eval_every': 6, 'log_every': 1})
+  c.base.dev = 16
+  c.feedback.update({'pairs': 48, 'dev_pairs': 16, 'batch': 32, 'round': 64})
+  c.reference.batch = 16
+  c.train.update({'batch': 16, 'steps': 6, 'save_every': 2, 'eval_every': 3})
+  c.train.log_every = 1
+  c.evaluate.update({'scenes': 32, 'batch': 32, 'max_new': 24})

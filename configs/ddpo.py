@@ -1,0 +1,83 @@
+"""Dense DPO on segment-level corrections (RLHF-V, arXiv 2312.00849).
+
+  python -m rlhfv_jax.main --config=configs/ddpo.py            the playroom
+  python -m rlhfv_jax.main --config=configs/ddpo.py:playroom,llava
+  python -m launch.sweep   --config=configs/ddpo.py            gamma x beta
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  table = {
+    'playroom': recipe_playroom,
+    'paper': recipe_paper,
+    'released': recipe_released,
+    'llava': common.llava,
+    'blind': common.blind,
+    'small': common.small,
+  }
+  c = common.playroom()
+  c.name = 'ddpo'
+  c.stages = ('eyes', 'base', 'feedback', 'reference', 'train', 'arms', 'evaluate',
+              'report')  # fmt: skip
+  c.objective = 'preference'
+  c.loss = ConfigDict()
+  c.loss.beta = 0.5
+  c.loss.gamma = 5.0  # weight of a corrected token; 1 is DPO
+  c.loss.normalize = True  # divide by the sum of the weights (eq. 5)
+  c.loss.label_smoothing = 0.0
+  c.loss.sft_weight = 0.0
+  c.loss.dpo_weight = 1.0
+  c.train = common.train(batch=32, steps=132, lr=5e-5, warmup=0.1)
+  recipe_playroom(c)
+
+  # What else could be done with the same corrections, each tuned with the
+  # same budget on the development pictures.
+  c.arms = ConfigDict()
+  c.arms.dpo = {
+    'loss': {'gamma': 1.0, 'beta': 0.1, 'normalize': False},
+    'train': {'lr': 5e-5},
+  }
+  c.arms.sft = {'objective': 'sft', 'train': {'lr': 3e-4}}
+
+  for preset in common.presets(arg, table):
+    preset(c)
+  return c
+
+
+def recipe_playroom(c: ConfigDict) -> None:
+  """Tuned on the development pictures of the small world."""
+  # Scores are averages over an answer's tokens, so beta is larger than with
+  # sums.
+  c.loss.update({'beta': 20.0, 'gamma': 5.0, 'normalize': True})
+  c.train.update({'batch': 32, 'steps': 132, 'lr': 5e-5, 'warmup': 0.1})
+
+
+def recipe_paper(c: ConfigDict) -> None:
+  """The paper: eq. 5 on the answer's own tokens, 7 epochs of 1.4k pairs."""
+  c.loss.update({'beta': 0.5, 'gamma': 5.0, 'normalize': True})
+  c.train.update({'batch': 32, 'steps': 306, 'lr': 5e-7, 'warmup': 0.1})
+  c.train.weight_decay = 0.0
+  c.chat.score_template = False
+  c.data.diff = 'exact'
+
+
+def recipe_released(c: ConfigDict) -> None:
+  """The released script: a sum, template scored, the original's token diff."""
+  c.loss.update({'beta': 0.1, 'gamma': 1.1, 'normalize': False})
+  c.train.update({'batch': 8, 'steps': 2160, 'lr': 5e-7, 'warmup': 0.03})
+  c.train.weight_decay = 0.0
+  c.chat.score_template = True
+  c.data.diff = 'muffin'
+
+
+def sweep() -> list[dict]:
+  """gamma x beta, around the recipe."""
+  return [
+    {'loss': {'gamma': gamma, 'beta': beta}}
+    for gamma in (1.0, 2.0, 5.0, 10.0)
+    for beta in (5.0, 10.0, 20.0)
+  ]

@@ -1,0 +1,145 @@
+"""A grid of overrides around one config: one base, one reference, one program.
+
+  python -m launch.sweep --config=configs/ddpo.py [--workdir=DIR]
+  python -m launch.sweep --config=configs/ddpo.py --print     a command a point
+
+Points are the config's own sweep(). The best is chosen on the development
+pictures. A sweep that was stopped goes on; a point that failed is listed, and
+the others are run.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from rlhfv_jax import (
+  experiment,
+  files,
+  options,
+  plots,
+  problem,
+  provenance,
+  sharding,
+)
+from rlhfv_jax.main import workdir
+
+CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'The experiment: FILE[:preset,...]', lock_config=True
+)
+WORKDIR = flags.DEFINE_string('workdir', None, 'runs/NAME-sweep by default.')
+PRINT = flags.DEFINE_bool('print', False, 'Print the commands; run nothing.')
+
+COLUMNS = ('hallucination', 'coverage', 'mention', 'length', 'vqa')
+
+
+def name(overrides: Mapping) -> str:
+  """A point as a folder name: loss.gamma=5.0,loss.beta=20.0."""
+  parts = provenance.flat(overrides).items()
+  return ','.join(f'{k}={v}' for k, v in parts)
+
+
+def command(overrides: Mapping, config: str, folder: Path) -> str:
+  """The point as a run of its own, for a queue or a pod."""
+  parts = provenance.flat(overrides).items()
+  keys = ' '.join(f'--config.{k}={v}' for k, v in parts)
+  return (
+    f'python -m rlhfv_jax.main --config={config} '
+    f'--workdir={folder / name(overrides)} {keys}'
+  )
+
+
+def point(s: experiment.Setup, overrides: Mapping, folder: Path) -> dict:
+  """Trains and measures one point; its scores on the development pictures."""
+  path = folder / 'results.json'
+  if not path.exists():
+    config = problem.overridden(s.config, overrides)
+    experiment.align(s, config, folder, name(overrides))
+    scores = experiment.scores(
+      s, {'point': folder / 'params'}, split='dev', folder=folder
+    )
+    files.write_json(path, scores['point'])
+  return files.read_json(path)
+
+
+def rows(points: list[tuple[dict, dict]]) -> list[dict]:
+  """A flat row a point: what was set, and what came of it."""
+  return [
+    provenance.flat(overrides)
+    | {
+      k: round(found[k]['value'], 4) for k in COLUMNS if k in found
+    }
+    for overrides, found in points
+  ]  # fmt: skip
+
+
+def table(found: list[dict]) -> tuple[str, str]:
+  """The rows as CSV and as markdown."""
+  out = io.StringIO()
+  writer = csv.DictWriter(out, fieldnames=list(found[0]), lineterminator='\n')
+  writer.writeheader()
+  writer.writerows(found)
+  lines = [list(found[0]), ['---'] * len(found[0])]
+  lines += [[f'{v:g}' if isinstance(v, float) else str(v)
+             for v in row.values()] for row in found]  # fmt: skip
+  return out.getvalue(), '\n'.join(f'| {" | ".join(r)} |' for r in lines) + '\n'
+
+
+def run(config: ConfigDict, grid: list[dict], folder: Path, mesh) -> int:
+  """All points; returns how many failed."""
+  s = experiment.setup(config, folder, mesh)
+  for stage in ('base', 'feedback', 'reference'):
+    experiment.STAGES[stage](s)
+  done, failed = [], []
+  for overrides in grid:
+    try:
+      found = point(s, overrides, folder / 'sweep' / name(overrides))
+      done.append((overrides, found))
+    except Exception:
+      failed.append(name(overrides))
+      traceback.print_exc()
+  if done:
+    found = rows(done)
+    as_csv, as_markdown = table(found)
+    files.write_text(folder / 'sweep.csv', as_csv)
+    files.write_text(folder / 'sweep.md', as_markdown)
+    plots.heatmaps(found, COLUMNS[:2], folder)
+    print(as_markdown)
+    steps = sum(
+      p.train_step._cache_size() for p in s.programs.values()
+    )
+    print(f'{len(done)} points in {folder}/sweep.csv; the step was compiled '
+          f'{steps} times')  # fmt: skip
+  for point_name in failed:
+    print(f'failed: {point_name} (run again to retry)', file=sys.stderr)
+  return len(failed)
+
+
+def main(_) -> None:
+  logging.set_verbosity(logging.WARNING)
+  config = CONFIG.value
+  named = str(flags.FLAGS['config'].config_filename)
+  grid = options.module(named.partition(':')[0]).sweep()
+  folder = workdir(WORKDIR.value)
+  if not WORKDIR.value:
+    folder = folder.with_name(folder.name + '-sweep')
+  if PRINT.value:
+    for overrides in grid:
+      print(command(overrides, named, folder))
+    return
+  jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))
+  mesh = sharding.make_mesh(config.mesh)
+  with jax.set_mesh(mesh):
+    raise SystemExit(min(1, run(config, grid, folder, mesh)))
+
+
+if __name__ == '__main__':
+  options.run(main)

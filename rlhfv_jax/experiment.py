@@ -1,0 +1,305 @@
+"""An experiment: its stages, each leaving files that the next one reads.
+
+Every stage is resumable and is done at once where its result is there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from rlhfv_jax import (
+  answers,
+  evaluate,
+  eyes,
+  feedback,
+  files,
+  problem,
+  provenance,
+  report,
+  scoring,
+  session,
+)
+from rlhfv_jax.checkpoint import load_params
+from rlhfv_jax.data import rows as data_rows
+from rlhfv_jax.data import sources
+from rlhfv_jax.generate import Decoding
+from rlhfv_jax.playroom import dataset
+from rlhfv_jax.playroom.picture import draw, png
+from rlhfv_jax.playroom.scene import from_record, sample
+from rlhfv_jax.playroom.truth import unsupported
+from rlhfv_jax.problem import Data, Setup
+
+
+def run(config: ConfigDict, folder: Path, mesh: Mesh) -> None:
+  """All stages that the config names, in its order."""
+  unknown = [s for s in config.stages if s not in STAGES]
+  if unknown:
+    raise ValueError(
+      f'config.stages: no stage {unknown[0]!r}, there are {", ".join(STAGES)}'
+    )
+  made = problem.setup(config, folder, mesh)
+  for stage in config.stages:
+    STAGES[stage](made)
+
+
+def base_data(s: Setup) -> tuple[Data, Data]:
+  """The base model's training and development rows, drawn once."""
+  folder, c = s.folder / 'base', s.config.base
+  for split in ('train', 'dev'):
+    path = folder / f'{split}.parquet'
+    if not path.exists():
+      counts = {k: c.dev if split == 'dev' else c[k] for k in BASE_ROWS}
+      sources.write(path, base_examples(s, split, counts))
+  if 'base' not in s.read:
+    # The pictures are our own: none is broken.
+    read = functools.partial(problem.read, s, check_images=False)
+    train = read(folder / 'train.parquet', shapes=c.buckets)
+    dev = read(folder / 'dev.parquet', buckets=train.buckets)
+    s.read['base'] = train, dev
+  return s.read['base']
+
+
+def look(s: Setup) -> None:
+  """The tower learns to see, as real towers come pretrained."""
+  folder, c = s.folder / 'eyes', s.config.eyes.train
+  if not s.model.config.image_tokens or (folder / 'done.json').exists():
+    return
+  train, dev = base_data(s)
+  prepare = {
+    split: functools.partial(seen, problem.world(s), split, s.config.seed,
+                             s.model.config.image_tokens, data)
+    for split, data in (('train', train), ('dev', dev))
+  }  # fmt: skip
+  params = eyes.init(problem.fresh(s), s.config.model.vision.width)
+  session.run(
+    session.program(eyes.loss(s.model), params, c, s.mesh), params,
+    problem.feed(s, train, c, prepare=prepare['train']), hyper={}, config=c,
+    held_out=problem.held_out(s, dev, c.batch, prepare=prepare['dev']),
+    folder=folder, name='eyes', mesh=s.mesh,
+  )  # fmt: skip
+
+
+def seen(world, split, seed, tokens, data: Data, arrays: dict) -> dict:
+  """A batch of rows as a batch of pictures with what is in them."""
+  index = arrays['index']
+  scenes = [sample(world, split, index=max(int(i), 0), seed=seed) for i in index]
+  labels = np.stack([eyes.labels(scene, tokens) for scene in scenes])
+  return {'images': arrays['images'], 'index': index, 'labels': labels}
+
+
+def base(s: Setup) -> None:
+  """The model that will be corrected: sees well, talks from habit."""
+  folder, c = s.folder / 'base', s.config.base.train
+  if (folder / 'done.json').exists():
+    return
+  train, dev = base_data(s)
+  params = problem.fresh(s)
+  if (s.folder / 'eyes/params').exists():
+    like = eyes.init(params, s.config.model.vision.width)
+    sees = load_params(s.folder / 'eyes/params', like)
+    params |= {k: v for k, v in sees.items() if k in params}
+  session.run(
+    problem.program(s, 'sft', c), params, problem.feed(s, train, c), hyper={},
+    config=c, held_out=problem.held_out(s, dev, c.batch), folder=folder,
+    name='base', mesh=s.mesh,
+  )  # fmt: skip
+  s.read.clear()
+
+
+BASE_ROWS = {
+  'captions': dataset.describe_rows,
+  'questions': dataset.question_rows,
+  'looks': dataset.look_rows,
+}
+
+
+def base_examples(
+  s: Setup, split: str, counts: Mapping[str, int]
+) -> Iterator[data_rows.Example]:
+  """So many rows of each sort, all about different pictures."""
+  bar = tqdm(total=sum(counts.values()), desc=f'draw {split}', unit='row',
+             dynamic_ncols=True)  # fmt: skip
+  world, seed, start = problem.world(s), s.config.seed, 0
+  for name, n in counts.items():
+    for i in range(start, start + n):
+      (row,) = BASE_ROWS[name](world, split, 1, seed=seed, start=i)
+      bar.update()
+      yield data_rows.Example(
+        row['id'], row['image'], tuple(row['turns']), tuple(row['answers'])
+      )
+    start += n
+  bar.close()
+
+
+def answerer(
+  s: Setup, params: Path, decoding: Decoding, batch: int
+) -> Callable:
+  """(questions, path=, name=) -> answers of the parameters in a folder."""
+  return functools.partial(
+    answers.answer, s.model, problem.load(s, params), tokenizer=s.tokenizer,
+    template=problem.template(s), image_size=s.config.image.size,
+    image_policy=s.config.image.policy, decoding=decoding, batch=batch,
+    key=jax.random.key(s.config.seed + 1), mesh=s.mesh,
+  )  # fmt: skip
+
+
+def collect(s: Setup) -> None:
+  """Sampled answers of the base model, corrected where they are wrong."""
+  folder, c = s.folder / 'feedback', s.config.feedback
+  wanted = {'train': c.pairs, 'dev': c.dev_pairs}
+  if all((folder / f'{split}.parquet').exists() for split in wanted):
+    return
+  sampled = dataclasses.replace(greedy(s), temperature=c.temperature)
+  answer = answerer(s, s.folder / 'base/params', sampled, c.batch)
+  for split, n in wanted.items():
+    feedback.collect(
+      problem.world(s), split, n, seed=s.config.seed, round_size=c.round,
+      answer=answer, folder=folder, path=folder / f'{split}.parquet',
+    )  # fmt: skip
+
+
+def pairs(s: Setup) -> tuple[Data, Data]:
+  """The corrections as rows; read once for all that treat them alike."""
+  folder, c = s.folder / 'feedback', s.config
+  name = f'pairs {c.data.to_json()} {c.chat.to_json()}'
+  if name not in s.read:
+    train = problem.read(s, folder / 'train.parquet', shapes=c.data.buckets)
+    dev = problem.read(s, folder / 'dev.parquet', buckets=train.buckets)
+    s.read[name] = train, dev
+  return s.read[name]
+
+
+def reference(s: Setup) -> None:
+  """Every pair's log-probs under the base model, once."""
+  for data, split in zip(pairs(s), ('train', 'dev'), strict=True):
+    reference_of(s, data, split)
+
+
+def reference_of(s: Setup, data: Data, split: str) -> data_rows.Lookup:
+  params = problem.load(s, s.folder / 'base/params')
+  images_of = None
+  if data.images is not None:
+    images_of = lambda index: np.stack([data.images[max(i, 0)] for i in index])  # noqa: E731
+  return scoring.reference(
+    s.model, params, data.rows, images_of,
+    names=scoring.keys(data.rows, data.digests),
+    folder=s.folder / 'reference' / split,
+    fingerprint={
+      'parameters': scoring.params_digest(params),
+      'tokenizer': provenance.digest(s.tokenizer.get_vocab()),
+      'template': provenance.digest(s.config.chat.to_dict()),
+      'pictures': provenance.digest(s.config.image.to_dict()),
+      'dtype': s.config.model.dtype,
+    },
+    buckets=data.buckets, batch=s.config.reference.batch, mesh=s.mesh,
+  )  # fmt: skip
+
+
+def align(s: Setup, config: ConfigDict, folder: Path, name: str) -> None:
+  """Trains the base model on the pairs, by the config's objective."""
+  if (folder / 'done.json').exists():
+    return
+  s, c = s._replace(config=config), config.train
+  train, dev = pairs(s)
+  extras = {k: {'ref_logps': reference_of(s, data, k)}
+            for k, data in (('train', train), ('dev', dev))}  # fmt: skip
+  session.run(
+    problem.program(s, config.objective, c), problem.load(s, s.folder / 'base/params'),
+    problem.feed(s, train, c, extras=extras['train']),
+    hyper={'beta': config.loss.beta, 'gamma': config.loss.gamma}, config=c,
+    held_out=problem.held_out(s, dev, c.batch, extras=extras['dev']), folder=folder,
+    name=name, mesh=s.mesh,
+  )  # fmt: skip
+
+
+def train(s: Setup) -> None:
+  align(s, s.config, s.folder, s.config.name)
+
+
+def arms(s: Setup) -> None:
+  """What else the same pairs can do: each arm is the config, overridden."""
+  for name, overrides in s.config.arms.items():
+    config = problem.overridden(s.config, overrides)
+    align(s, config, s.folder / 'arms' / name, name)
+
+
+def evaluated(s: Setup) -> dict[str, Path]:
+  """The parameters that are compared, by name."""
+  found = {'base': s.folder / 'base/params'}
+  if 'train' in s.config.stages:
+    found[s.config.name] = s.folder / 'params'
+  if 'arms' in s.config.stages:
+    found |= {k: s.folder / 'arms' / k / 'params' for k in s.config.arms}
+  return found
+
+
+def scores(
+  s: Setup, params: Mapping[str, Path], *, split: str, folder: Path
+) -> dict[str, Any]:
+  """Greedy answers of every model to the same questions, and their scores."""
+  c, truth = s.config.evaluate, folder / 'truth'
+  asked = evaluate.prepare(
+    truth, problem.world(s), split, c.scenes, seed=s.config.seed
+  )
+  return {
+    name: evaluate.evaluate(
+      name, asked=asked, answer=answerer(s, path, greedy(s), c.batch),
+      folder=folder / 'answers', truth=truth,
+    )
+    for name, path in params.items()
+  }  # fmt: skip
+
+
+def greedy(s: Setup) -> Decoding:
+  return Decoding(
+    max_new=s.config.evaluate.max_new, stop=(s.tokenizer.eos_token_id,)
+  )
+
+
+def measure(s: Setup) -> None:
+  """results.json: every model's scores, and how they came about."""
+  path, split = s.folder / 'results.json', s.config.evaluate.split
+  if not path.exists():
+    found = scores(s, evaluated(s), split=split, folder=s.folder)
+    made = provenance.of(s.config, greedy(s), s.folder / 'truth')
+    files.write_json(path, made | {'models': found})
+
+
+def tell(s: Setup) -> None:
+  """The page and the table."""
+  scenes = {
+    record['id']: from_record(record)
+    for record in files.read_lines(s.folder / 'truth/describe.jsonl')
+  }
+  report.write(
+    s.folder,
+    pictures=lambda id: png(draw(scenes[id])),
+    wrong=lambda row: [
+      (claim.start, claim.end, claim.category)
+      for claim in unsupported(scenes[row['id']], row['answer'])
+    ],
+  )
+  print(report.table(files.read_json(s.folder / 'results.json')))
+  print(f'\n{s.folder / "report.html"}')
+
+
+STAGES = {
+  'eyes': look,
+  'base': base,
+  'feedback': collect,
+  'reference': reference,
+  'train': train,
+  'arms': arms,
+  'evaluate': measure,
+  'report': tell,
+}

@@ -1,0 +1,52 @@
+"""The models: pure functions of a nested dict with Hugging Face leaf names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rlhfv_jax.models.config import TextConfig, VisionConfig, VLMConfig
+from rlhfv_jax.models.head import (
+  features,
+  hidden,
+  logps_from_logits,
+  logps_of_hidden,
+  token_logps,
+)
+from rlhfv_jax.models.llama import Cache, empty_cache
+from rlhfv_jax.models.vlm import VLM
+
+__all__ = [
+  'Cache',
+  'TextConfig',
+  'VLM',
+  'VLMConfig',
+  'VisionConfig',
+  'build',
+  'empty_cache',
+  'features',
+  'hidden',
+  'init',
+  'logps_from_logits',
+  'logps_of_hidden',
+  'token_logps',
+]
+
+
+def build(config: Mapping[str, Any] | VLMConfig) -> VLM:
+  """A model from its numbers; it holds no arrays."""
+  if not isinstance(config, VLMConfig):
+    config = VLMConfig.of(config)
+  return VLM(config)
+
+
+def init(model: VLM, key: jax.Array) -> dict[str, Any]:
+  """Fresh float32 parameters: pure, so it can be traced, sharded or shaped."""
+  vision = model.config.vision
+  side = vision.image_size if vision is not None else 1
+  images = jnp.zeros((1, side, side, 3), jnp.uint8)
+  tokens = jnp.zeros((1, 1), jnp.int32)
+  # Under jit the forward pass of the trace is dropped and only init remains.
+  made = jax.jit(model.init, static_argnames='method')
+  return made(key, images, tokens, method='whole')['params']

@@ -1,0 +1,169 @@
+"""The tower of Muffin: BEiT-3 (arXiv 2208.10442) read out by learned queries.
+
+Every weight exists twice: expert A serves the class token and the patches,
+expert B the queries. The two meet only in attention, so a sequence travels as a
+pair (A part, B part) and is joined only there. Pre-norm with sub-LN
+(arXiv 2210.06423): one more norm before each output projection.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlhfv_jax.models import layers
+from rlhfv_jax.models.config import VisionConfig
+
+# Fairseq's position tables start at row 2.
+_OFFSET = 2
+
+
+class Multiway(nn.Module):
+  """A layer twice: A for the first part of the pair, B for the second."""
+
+  make: Callable[..., nn.Module]
+
+  @nn.compact
+  def __call__(self, pair):
+    a, b = pair
+    return self.make(name='A')(a), self.make(name='B')(b)
+
+
+class FeedForward(nn.Module):
+  config: VisionConfig
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x):
+    c = self.config
+    x = layers.dense(c.mlp, name='fc1', dtype=self.dtype)(x)
+    x = nn.gelu(layers.upcast(x), approximate=False)
+    x = layers.LayerNorm(self.dtype, name='ffn_layernorm')(x)
+    return layers.dense(c.width, name='fc2', dtype=self.dtype)(x)
+
+
+class Attention(nn.Module):
+  config: VisionConfig
+  dtype: str
+
+  @nn.compact
+  def __call__(self, pair):
+    c = self.config
+
+    def project(name, pair):
+      def make(name):
+        return layers.dense(c.width, name=name, dtype=self.dtype)
+
+      return Multiway(make, name=name)(pair)
+
+    def heads(name):
+      joined = jnp.concatenate(project(name, pair), axis=1)
+      return layers.split_heads(joined, c.heads)
+
+    out = layers.attention(heads('q_proj'), heads('k_proj'), heads('v_proj'))
+    pair = jnp.split(out, [pair[0].shape[1]], axis=1)
+    pair = _norm('inner_attn_ln', self.dtype)(pair)
+    return project('out_proj', pair)
+
+
+class Layer(nn.Module):
+  config: VisionConfig
+  dtype: str
+
+  @nn.compact
+  def __call__(self, pair):
+    def feed_forward(name):
+      return FeedForward(self.config, self.dtype, name=name)
+
+    h = _norm('self_attn_layer_norm', self.dtype)(pair)
+    h = Attention(self.config, self.dtype, name='self_attn')(h)
+    pair = _add(pair, h)
+    h = _norm('final_layer_norm', self.dtype)(pair)
+    return _add(pair, Multiway(feed_forward, name='ffn')(h)), None
+
+
+class Embed(nn.Module):
+  """Pixels -> class token, then the patches."""
+
+  config: VisionConfig
+  dtype: str
+
+  @nn.compact
+  def __call__(self, pixels):
+    c = self.config
+    x = layers.patchify(pixels, c.patch)
+    x = layers.dense(c.width, name='proj', dtype=self.dtype)(x)
+    cls = self.param('cls_token', layers.LOOKED_UP, (1, 1, c.width))
+    cls = jnp.broadcast_to(cls.astype(x.dtype), (x.shape[0], 1, c.width))
+    return jnp.concatenate([cls, x], axis=1)
+
+
+class Positions(nn.Module):
+  """Learned positions; both parts count from the start of their own table."""
+
+  config: VisionConfig
+  dtype: str
+
+  @nn.compact
+  def __call__(self, pair):
+    c = self.config
+    rows = {
+      'A': c.patches + 1 + _OFFSET,
+      'B': c.query_rows or c.queries + _OFFSET,
+    }
+
+    def add(name, x):
+      table = nn.Embed(
+        rows[name],
+        c.width,
+        dtype=self.dtype,
+        embedding_init=layers.LOOKED_UP,
+        name=name,
+      )
+      return x + table(_OFFSET + np.arange(x.shape[1]))[None]
+
+    return add('A', pair[0]), add('B', pair[1])
+
+
+class Encoder(nn.Module):
+  config: VisionConfig
+  dtype: str
+  remat: str
+
+  @nn.compact
+  def __call__(self, pair):
+    c = self.config
+    pair = Positions(c, self.dtype, name='embed_positions')(pair)
+    scanned = layers.stack(Layer, depth=c.depth, remat=self.remat, in_axes=())
+    pair, _ = scanned(c, self.dtype, name='layers')(pair)
+    return _norm('layer_norm', self.dtype)(pair)
+
+
+class Beit3(nn.Module):
+  """Normalised pixels, queries [queries, D] -> what these saw [B, queries, D]."""
+
+  config: VisionConfig
+  dtype: str
+  remat: str
+
+  @nn.compact
+  def __call__(self, pixels_BHWC: jax.Array, query: jax.Array) -> jax.Array:
+    c = self.config
+    seen = Embed(c, self.dtype, name='vision_embed')(pixels_BHWC)
+    asked = query.astype(self.dtype)[None]
+    asked = jnp.broadcast_to(asked, (seen.shape[0], *query.shape))
+    encoder = Encoder(c, self.dtype, self.remat, name='encoder')
+    return encoder((seen, asked))[1]
+
+
+def _norm(name: str, dtype: str) -> Multiway:
+  def make(name):
+    return layers.LayerNorm(dtype, name=name)
+
+  return Multiway(make, name=name)
+
+
+def _add(pair, other):
+  return pair[0] + other[0], pair[1] + other[1]

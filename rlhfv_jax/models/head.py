@@ -1,0 +1,136 @@
+"""From a batch to the log-probability of every token that counts.
+
+Only tokens that count reach the LM head, and only a few of each row at a time:
+an array [*, L, V] never exists, forward or backward.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rlhfv_jax import batch as rows
+from rlhfv_jax.models import layers
+from rlhfv_jax.models.vlm import VLM
+
+Params = Mapping[str, Any]
+
+
+def logps_from_logits(logits: jax.Array, ids: jax.Array) -> jax.Array:
+  """log softmax(logits)[ids], [..., V] and [...] -> [...], at least float32.
+
+  Aligned: logits[t] is what predicts ids[t]. A negative id is read as 0.
+  """
+  logits = layers.upcast(logits)
+  ids = jnp.maximum(ids, 0)[..., None]
+  chosen = jnp.take_along_axis(logits, ids, axis=-1)[..., 0]
+  return chosen - jax.nn.logsumexp(logits, axis=-1)
+
+
+def features(
+  model: VLM, params: Params, batch: Mapping[str, jax.Array]
+) -> jax.Array | None:
+  """What the decoder sees: given, encoded here, or nothing."""
+  if 'features' in batch:
+    return batch['features']
+  if model.config.vision is None or 'images' not in batch:
+    return None
+  return model.apply({'params': params}, batch['images'], method='encode')
+
+
+def hidden(
+  model: VLM, params: Params, batch: Mapping[str, jax.Array]
+) -> jax.Array:
+  """The decoder's last hidden states [B,L,D] over a batch of trunks."""
+  bucket, limit = rows.bucket_of(batch), model.config.text.max_length
+  if bucket.trunk + bucket.branch > limit:
+    raise ValueError(
+      f'bucket {tuple(bucket)} reaches position {bucket.trunk + bucket.branch},'
+      f' but text.max_length is {limit}: take shorter buckets or raise it'
+    )
+  _, position, branch = rows.layout(batch['lengths'], bucket)
+  seen = features(model, params, batch)
+  mask = rows.mask(branch)
+  x = {'params': params}
+  return model.apply(x, batch['tokens'], position, mask, seen)[0]
+
+
+def token_logps(
+  model: VLM,
+  params: Params,
+  batch: Mapping[str, jax.Array],
+  *,
+  chunk: int = 32,
+) -> jax.Array:
+  """f32[B,L]: log p of each scored token given its path, 0 for the others.
+
+  Scored are tokens with a role in any answer, without `roles` every word. The
+  head sees `chunk` tokens of each row at a time.
+  """
+  states = hidden(model, params, batch)
+  return logps_of_hidden(model, params, batch, states=states, chunk=chunk)
+
+
+def logps_of_hidden(
+  model: VLM,
+  params: Params,
+  batch: Mapping[str, jax.Array],
+  *,
+  states: jax.Array,
+  chunk: int = 32,
+) -> jax.Array:
+  """`token_logps` where the hidden states are there already."""
+  tokens = batch['tokens']
+  parent, _, branch = rows.layout(batch['lengths'], rows.bucket_of(batch))
+  counts = _counts(model, batch, parent, branch)
+  # Tokens that count come first in each row, so that later chunks are empty.
+  order = jnp.argsort(~counts, axis=1, stable=True)
+  pick = partial(jnp.take_along_axis, indices=order, axis=1)
+  before = jnp.maximum(pick(parent), 0)
+  states = jnp.take_along_axis(states, before[..., None], axis=1)
+  front = _head_in_chunks(
+    model, params, states, pick(tokens), pick(counts), chunk
+  )
+  place = jnp.maximum(jnp.cumsum(counts, axis=1) - 1, 0)
+  return jnp.where(counts, jnp.take_along_axis(front, place, axis=1), 0)
+
+
+def _counts(model, batch, parent, branch):
+  """Who is scored. The first token of a row has nothing to predict it."""
+  if 'roles' in batch:
+    scored = rows.scored(batch['roles'])
+  else:
+    placeholder = model.config.image_token
+    scored = batch['tokens'] != (-1 if placeholder is None else placeholder)
+  return scored & (branch >= 0) & (parent >= 0)
+
+
+def _head_in_chunks(model, params, states, ids, counts, chunk):
+  """[B,L,D], [B,L] -> [B,L]: one scan, its logits made again going back."""
+  batch, length = ids.shape
+  size = min(chunk, -(-length // 2))
+  number = -(-length // size)
+
+  def chunks(x):
+    spare = [(0, 0), (0, number * size - length)] + [(0, 0)] * (x.ndim - 2)
+    x = jnp.pad(x, spare).reshape(batch, number, size, *x.shape[2:])
+    return x.swapaxes(0, 1)
+
+  def logps(states, ids):
+    logits = model.apply({'params': params}, states, method='logits')
+    return logps_from_logits(logits, ids)
+
+  def nothing(states, ids):
+    return jnp.zeros(ids.shape, layers.upcast(states).dtype)
+
+  @jax.checkpoint
+  def step(_, xs):
+    states, ids, counts = xs
+    ids = jnp.where(counts, ids, 0)
+    return None, jax.lax.cond(counts.any(), logps, nothing, states, ids)
+
+  xs = jax.tree.map(chunks, (states, ids, counts))
+  _, out = jax.lax.scan(step, None, xs)
+  return out.swapaxes(0, 1).reshape(batch, -1)[:, :length]

@@ -1,0 +1,178 @@
+"""The parts that the towers share: norms, attention, rotary positions, SwiGLU.
+
+Names may end in axes: B batch, C answers, L tokens, S tokens attended to,
+P image tokens, D width, N heads, G key-value heads, K head dim, F feed-forward,
+V vocabulary. Parameters are float32; `dtype` is what is computed in. Norms,
+softmax and rotations are at least float32 inside.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+MULTIPLIED = nn.initializers.lecun_normal()
+# What is looked up rather than multiplied: words, positions, queries.
+LOOKED_UP = nn.initializers.truncated_normal(0.5)
+
+
+def upcast(x: jax.Array) -> jax.Array:
+  """At least float32; float64 stays."""
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def dense(
+  features: int,
+  *,
+  name: str | None = None,
+  dtype: str,
+  bias: bool = True,
+  scale: float = 1.0,
+) -> nn.Dense:
+  """A linear map; `scale` lets the last one before a residual start smaller."""
+  return nn.Dense(
+    features,
+    use_bias=bias,
+    dtype=dtype,
+    kernel_init=nn.initializers.variance_scaling(
+      scale**2, 'fan_in', 'truncated_normal'
+    ),
+    dot_general=_matmul,
+    name=name,
+  )
+
+
+def _matmul(x, kernel, *_, **__):
+  """One product of two matrices; over [B,L,D] a CPU's gradient takes twice."""
+  out = x.reshape(-1, x.shape[-1]) @ kernel
+  return out.reshape(*x.shape[:-1], -1)
+
+
+class RMSNorm(nn.Module):
+  """x / rms(x) * weight (arXiv 1910.07467)."""
+
+  eps: float
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    weight = self.param('weight', nn.initializers.ones, x.shape[-1:])
+    x = upcast(x)
+    x = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + self.eps)
+    return (x * _across(weight, x)).astype(self.dtype)
+
+
+class LayerNorm(nn.Module):
+  """(x - mean(x)) / std(x) * weight + bias (arXiv 1607.06450)."""
+
+  dtype: str
+  eps: float = 1e-5
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    weight = self.param('weight', nn.initializers.ones, x.shape[-1:])
+    bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
+    x = upcast(x)
+    x = x - x.mean(-1, keepdims=True)
+    x = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + self.eps)
+    return (x * _across(weight, x) + _across(bias, x)).astype(self.dtype)
+
+
+def _across(weight: jax.Array, x: jax.Array) -> jax.Array:
+  return jnp.expand_dims(weight, tuple(range(x.ndim - 1)))
+
+
+class SwiGLU(nn.Module):
+  """down(silu(gate(x)) * up(x)) (arXiv 2002.05202)."""
+
+  hidden: int
+  dtype: str
+  scale: float
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    width = x.shape[-1]
+    gate = dense(self.hidden, name='gate_proj', dtype=self.dtype, bias=False)(x)
+    up = dense(self.hidden, name='up_proj', dtype=self.dtype, bias=False)(x)
+    return dense(
+      width, name='down_proj', dtype=self.dtype, bias=False, scale=self.scale
+    )(nn.silu(gate) * up)
+
+
+def split_heads(x_BLD: jax.Array, heads: int) -> jax.Array:
+  """[B,L,D] -> [B,L,N,K]."""
+  return x_BLD.reshape(*x_BLD.shape[:2], heads, -1)
+
+
+def attention(
+  q_BLNK: jax.Array,
+  k_BSGK: jax.Array,
+  v_BSGK: jax.Array,
+  mask: jax.Array | None = None,
+) -> jax.Array:
+  """softmax(q k / sqrt(K)) v over the S that bool[B,1,L,S] shows -> [B,L,N*K].
+
+  Heads share keys in groups of N / G. The division comes after the values, on
+  K numbers a query instead of S: half the time of a softmax on a CPU.
+  """
+  batch, length, heads, size = q_BLNK.shape
+  groups, share = k_BSGK.shape[2], heads // k_BSGK.shape[2]
+  q = (q_BLNK * size**-0.5).reshape(batch, length, groups, share, size)
+  q = q.transpose(0, 2, 3, 1, 4).reshape(batch, groups, share * length, size)
+  k, v = k_BSGK.transpose(0, 2, 3, 1), v_BSGK.transpose(0, 2, 1, 3)
+  exact = jnp.promote_types(q.dtype, jnp.float32)
+  logits = jnp.matmul(q, k, preferred_element_type=exact)
+  if mask is not None:
+    hidden = jnp.tile(~mask, (1, 1, share, 1))
+    logits = jnp.where(hidden, jnp.finfo(exact).min, logits)
+  top = jax.lax.stop_gradient(logits.max(-1, keepdims=True))
+  weights = jnp.exp(logits - top)
+  out = jnp.matmul(weights.astype(v.dtype), v, preferred_element_type=exact)
+  out = (out / weights.sum(-1, keepdims=True)).astype(q.dtype)
+  out = out.reshape(batch, heads, length, size).transpose(0, 2, 1, 3)
+  return out.reshape(batch, length, heads * size)
+
+
+def rotary_angles(
+  position_BL: jax.Array, size: int, theta: float
+) -> tuple[jax.Array, jax.Array]:
+  """cos and sin [B,L,1,K/2] of rotary positions (arXiv 2104.09864)."""
+  rate = theta ** (-jnp.arange(0, size, 2) / size)
+  angle = position_BL[..., None] * rate[None, None]
+  return jnp.cos(angle)[:, :, None], jnp.sin(angle)[:, :, None]
+
+
+def rotate(x_BLNK: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
+  """Turn the pairs (i, i + K/2), the order of Hugging Face's Llama."""
+  cos, sin = angles
+  a, b = jnp.split(upcast(x_BLNK), 2, axis=-1)
+  turned = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+  return turned.astype(x_BLNK.dtype)
+
+
+def stack(
+  layer: type[nn.Module], *, depth: int, remat: str, in_axes: tuple
+) -> Callable[..., nn.Module]:
+  """`depth` layers as one scan, their parameters stacked [depth, ...].
+
+  A layer maps (x, *others) to (x, out); `in_axes` says which of the others
+  differ between layers. remat 'full' keeps nothing but the layer inputs.
+  """
+  if remat == 'full':
+    layer = nn.remat(layer, prevent_cse=False)
+  return nn.scan(
+    layer,
+    variable_axes={'params': 0},
+    split_rngs={'params': True},
+    in_axes=in_axes,
+    length=depth,
+  )
+
+
+def patchify(pixels_BHWC: jax.Array, patch: int) -> jax.Array:
+  """Patches row by row, each flat in the order (row, column, channel)."""
+  batch, height, width, channels = pixels_BHWC.shape
+  grid = (batch, height // patch, patch, width // patch, patch, channels)
+  x = pixels_BHWC.reshape(grid).transpose(0, 1, 3, 2, 4, 5)
+  return x.reshape(batch, -1, patch * patch * channels)

@@ -1,0 +1,110 @@
+"""A decoder that sees: image tower, connector, and the splice into the text."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rlhfv_jax.models import layers
+from rlhfv_jax.models.beit3 import Beit3
+from rlhfv_jax.models.clip import Clip
+from rlhfv_jax.models.config import VLMConfig
+from rlhfv_jax.models.llama import Cache, Llama
+
+# What each tower was trained on: mean and deviation of red, green, blue.
+_STATISTICS = {
+  'beit3': ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+  'clip': (
+    (0.48145466, 0.4578275, 0.40821073),
+    (0.26862954, 0.26130258, 0.27577711),
+  ),
+}
+
+
+class Connector(nn.Module):
+  """Two linear maps with a GELU between, as in LLaVA-1.5."""
+
+  width: int
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x):
+    x = layers.dense(self.width, name='linear_1', dtype=self.dtype)(x)
+    x = nn.gelu(x, approximate=False)
+    return layers.dense(self.width, name='linear_2', dtype=self.dtype)(x)
+
+
+class VLM(nn.Module):
+  config: VLMConfig
+
+  def setup(self):
+    c = self.config
+    self.language_model = Llama(c.text, c.dtype, c.remat)
+    if c.vision is None:
+      return
+    if c.vision.kind == 'beit3':
+      self.vision_tower = Beit3(c.vision, c.dtype, c.remat)
+      shape = (c.vision.queries, c.vision.width)
+      self.query = self.param('query', layers.LOOKED_UP, shape)
+    else:
+      self.vision_tower = Clip(c.vision, c.dtype, c.remat)
+    if c.connector == 'mlp2x':
+      self.mm_projector = Connector(c.text.width, c.dtype)
+    else:
+      self.mm_projector = layers.dense(c.text.width, dtype=c.dtype)
+
+  def encode(self, images: jax.Array) -> jax.Array:
+    """u8[B,H,W,3] -> features [B,P,D] at the decoder's width."""
+    return self.mm_projector(self.look(images))
+
+  def look(self, images: jax.Array) -> jax.Array:
+    """u8[B,H,W,3] -> what the tower saw [B,P,D], at its own width."""
+    c = self.config
+    pixels = _normalize(images, c.vision.kind).astype(c.dtype)
+    queries = (self.query,) if c.vision.kind == 'beit3' else ()
+    return self.vision_tower(pixels, *queries)
+
+  def __call__(
+    self,
+    tokens: jax.Array,
+    position: jax.Array,
+    mask: jax.Array,
+    features: jax.Array | None = None,
+    cache: Cache | None = None,
+  ) -> tuple[jax.Array, Cache | None]:
+    """-> hidden states [B,L,D], and the cache of these tokens if one is given.
+
+    tokens, position i32[B,L]; mask bool[B,1,L,S+L], S the slots of the cache.
+    """
+    x = self._embed(tokens, features)
+    return self.language_model(x, position, mask, cache)
+
+  def logits(self, hidden: jax.Array) -> jax.Array:
+    return self.language_model.logits(hidden)
+
+  def whole(self, images: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Every parameter once: what `init` traces."""
+    features = self.encode(images) if self.config.vision is not None else None
+    mask = jnp.ones((1, 1, 1, 1), bool)
+    hidden, _ = self(tokens, jnp.zeros_like(tokens), mask, features)
+    return self.logits(hidden)
+
+  def _embed(self, tokens, features):
+    """Words by their row; placeholder k, the first P of them, by feature k."""
+    if self.config.image_token is None:
+      return self.language_model.embed(tokens)
+    image = tokens == self.config.image_token
+    # A placeholder's id may lie outside the vocabulary.
+    x = self.language_model.embed(jnp.where(image, 0, tokens))
+    if features is None:
+      return x
+    k = jnp.cumsum(image, axis=1) - 1
+    last = features.shape[1] - 1
+    seen = jnp.take_along_axis(
+      features.astype(x.dtype), jnp.clip(k, 0, last)[..., None], axis=1
+    )
+    return jnp.where((image & (k <= last))[..., None], seen, x)
+
+
+def _normalize(images, kind):
+  mean, std = (jnp.float32(x)[None, None, None] for x in _STATISTICS[kind])
+  return (images.astype(jnp.float32) / 255 - mean) / std

@@ -1,0 +1,64 @@
+"""The first number that is not finite: named, with its rows, and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlhfv_jax.files import atomic
+from rlhfv_jax.sharding import path_name
+
+
+class NonFinite(RuntimeError):
+  """Training met a number that is not finite and stopped before using it."""
+
+
+def explain(loss, params: Any, batch: Any, hyper: Any) -> str:
+  """Which tensor is bad first on the way: batch, parameters, loss, gradients."""
+  for what, tree in [('batch', batch), ('parameter', params)]:
+    if name := first_bad(tree):
+      return f'{what} {name} is not finite'
+  rows = bad_rows(loss, params, batch, hyper)
+  index = np.asarray(batch['index'])[rows].tolist()
+  total = lambda p: loss(p, batch, hyper)['loss'].total
+  value, grads = jax.jit(jax.value_and_grad(total))(params)
+  if not jnp.isfinite(value):
+    return f'the loss is not finite, from rows {index} of the data'
+  return f'the gradient of {first_bad(grads)} is not finite, rows {index}'
+
+
+def first_bad(tree: Any) -> str | None:
+  """The name of the first leaf with a NaN or an infinity."""
+  for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]:
+    floating = jnp.issubdtype(x.dtype, jnp.floating)
+    if floating and not bool(jnp.isfinite(x).all()):
+      return path_name(path)
+  return None
+
+
+def bad_rows(loss, params: Any, batch: Any, hyper: Any) -> list[int]:
+  """Rows that alone (all others counting nothing) give a bad loss or gradient."""
+
+  @jax.jit
+  def alone(row):
+    only = (jnp.arange(batch['roles'].shape[0]) == row)[:, None, None]
+    part = jax.tree.map(lambda x: x, batch)
+    part['roles'] = jnp.where(only, batch['roles'], 0)
+    total = lambda p: loss(p, part, hyper)['loss'].total
+    value, grads = jax.value_and_grad(total)(params)
+    leaves = [jnp.isfinite(g).all() for g in jax.tree.leaves(grads)]
+    return jnp.isfinite(value) & jnp.stack(leaves).all()
+
+  return [r for r in range(batch['roles'].shape[0]) if not alone(r)]
+
+
+def save_replay(path: str | Path, step: int, batch: Any, hyper: Any) -> None:
+  """The batch and the hyper-parameters of the bad step, for `load_replay`."""
+  arrays = {f'batch/{k}': np.asarray(v) for k, v in batch.items()}
+  arrays |= {f'hyper/{k}': np.asarray(v) for k, v in hyper.items()}
+  with atomic(path) as tmp, open(tmp, 'wb') as f:
+    np.savez(f, step=step, bucket=batch.bucket, **arrays)

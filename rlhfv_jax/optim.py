@@ -1,0 +1,94 @@
+"""What is trained, and how: a regex table over parameters, and a schedule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rlhfv_jax.sharding import path_name
+
+TRAINED, DECAYED, FROZEN = 'trained', 'decayed', 'frozen'
+KINDS = (TRAINED, DECAYED, FROZEN)
+
+# Matrices decay, vectors do not; an experiment puts its frozen parts before.
+RULES = ((r'.*(kernel|embedding)', DECAYED), (r'.*', TRAINED))
+
+
+def labels(params: Any, rules: Sequence[tuple[str, str]] = RULES) -> Any:
+  """'trained', 'decayed' or 'frozen' for every parameter; first match wins."""
+  for _, kind in rules:
+    if kind not in KINDS:
+      raise ValueError(f'config.train.rules: {kind!r} is none of {KINDS}')
+
+  def find(path, _):
+    name = path_name(path)
+    for pattern, kind in rules:
+      if re.fullmatch(pattern, name):
+        return kind
+    raise ValueError(
+      f"config.train.rules cover every parameter, and none matches {name}: end "
+      "with ('.*', 'trained') or ('.*', 'frozen')"
+    )
+
+  return jax.tree_util.tree_map_with_path(find, params)
+
+
+def split(params: Any, labels: Any) -> tuple[Any, Any]:
+  """(trained, frozen): each the same tree with holes (None) for the other."""
+  keep = lambda want: jax.tree.map(
+    lambda p, kind: p if (kind == FROZEN) == want else None, params, labels
+  )
+  return keep(False), keep(True)
+
+
+def merge(trained: Any, frozen: Any) -> Any:
+  """The inverse of `split`."""
+  pick = lambda a, b: b if a is None else a
+  return jax.tree.map(pick, trained, frozen, is_leaf=lambda x: x is None)
+
+
+def adamw(
+  labels: Any,
+  *,
+  b1: float = 0.9,
+  b2: float = 0.999,
+  eps: float = 1e-8,
+  weight_decay: float = 0.0,
+  clip: float = 1.0,
+) -> optax.GradientTransformation:
+  """AdamW's direction: the step multiplies by the learning rate, an argument."""
+  decayed = jax.tree.map(lambda kind: kind == DECAYED, split(labels, labels)[0])
+  return optax.chain(
+    optax.clip_by_global_norm(clip) if clip else optax.identity(),
+    optax.scale_by_adam(b1, b2, eps),
+    optax.add_decayed_weights(weight_decay, mask=decayed),
+  )
+
+
+def schedule(
+  kind: str, *, steps: int, warmup: float
+) -> Callable[[jax.Array], jax.Array]:
+  """The share of the peak learning rate at a step: up over `warmup`, then down."""
+  rise = max(1, round(warmup * steps))
+  falls = {
+    'constant': lambda t: jnp.ones_like(t),
+    'linear': lambda t: 1 - t,
+    'cosine': lambda t: 0.5 * (1 + jnp.cos(jnp.pi * t)),
+  }
+  if kind not in falls:
+    raise ValueError(
+      f'config.train.schedule = {kind!r}: choose one of {sorted(falls)}'
+    )
+
+  def factor(step):
+    done = (step - rise) / max(1, steps - rise)
+    return jnp.where(
+      step < rise, (step + 1) / rise, falls[kind](jnp.clip(done, 0.0, 1.0))
+    )
+
+  return factor

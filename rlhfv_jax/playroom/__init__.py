@@ -1,0 +1,1 @@
+"""The playroom: a small world of pictures whose whole truth is known."""

@@ -1,0 +1,149 @@
+"""Rows for training and records for measuring, made from scenes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rlhfv_jax.playroom.captions import noisy_caption
+from rlhfv_jax.playroom.language import DESCRIBE
+from rlhfv_jax.playroom.picture import SIZE, draw, png
+from rlhfv_jax.playroom.questions import Question, ask, look_around
+from rlhfv_jax.playroom.scene import (
+  Scene,
+  World,
+  rng_of,
+  sample,
+  truth_record,
+)
+
+CAPTION_STREAM, QUESTION_STREAM, LOOK_STREAM = 2, 3, 4
+
+
+def scenes(
+  world: World, split: str, n: int, *, seed: int = 0, start: int = 0
+) -> Iterator[Scene]:
+  """Scenes start to start + n of a split."""
+  for index in range(start, start + n):
+    yield sample(world, split, index=index, seed=seed)
+
+
+def describe_rows(
+  world: World,
+  split: str,
+  n: int,
+  *,
+  seed: int = 0,
+  start: int = 0,
+  size: int = SIZE,
+) -> list[dict]:
+  """Pictures with a request to describe them and a noisy caption."""
+  rows = []
+  for scene in scenes(world, split, n, seed=seed, start=start):
+    rng = rng_of(scene, CAPTION_STREAM)
+    request = DESCRIBE[rng.integers(len(DESCRIBE))]
+    turns = [('user', request)]
+    answer = noisy_caption(scene, rng, world)
+    rows.append(_row(scene, 'describe', turns, answer, size))
+  return rows
+
+
+def question_rows(
+  world: World,
+  split: str,
+  n: int,
+  *,
+  seed: int = 0,
+  start: int = 0,
+  per_row: int = 4,
+  size: int = SIZE,
+) -> list[dict]:
+  """Pictures with several closed questions each, truly answered."""
+  return [
+    _asked(scene, ask(scene, rng_of(scene, QUESTION_STREAM), n=per_row), size)
+    for scene in scenes(world, split, n, seed=seed, start=start)
+  ]
+
+
+def look_rows(
+  world: World,
+  split: str,
+  n: int,
+  *,
+  seed: int = 0,
+  start: int = 0,
+  size: int = SIZE,
+) -> list[dict]:
+  """Pictures looked at place by place: what trains the eyes fastest."""
+  return [
+    _asked(scene, look_around(scene, rng_of(scene, LOOK_STREAM)), size)
+    for scene in scenes(world, split, n, seed=seed, start=start)
+  ]
+
+
+def _asked(scene: Scene, asked: list[Question], size: int) -> dict:
+  turns = []
+  for question in asked:
+    turns += [('user', question.text), ('assistant', question.answer)]
+  return _row(scene, asked[0].form, turns[:-1], asked[-1].answer, size)
+
+
+def _row(scene: Scene, task: str, turns, answer: str, size: int) -> dict:
+  return {
+    'id': f'{scene.id}-{task}',
+    'image': png(draw(scene, size)),
+    'turns': turns,
+    'answers': [answer],
+  }
+
+
+def describe_records(
+  world: World, split: str, n: int, *, seed: int = 0, start: int = 0
+) -> list[dict]:
+  """Truth records with the one request that benchmarks make."""
+  return [
+    {**truth_record(scene), 'question': DESCRIBE[0]}
+    for scene in scenes(world, split, n, seed=seed, start=start)
+  ]
+
+
+def question_records(
+  world: World,
+  split: str,
+  n: int,
+  *,
+  seed: int = 0,
+  start: int = 0,
+  per_scene: int = 2,
+) -> list[dict]:
+  """Truth records with a closed question each, its type and its answer."""
+  records = []
+  for scene in scenes(world, split, n, seed=seed, start=start):
+    asked = ask(scene, rng_of(scene, QUESTION_STREAM), n=per_scene)
+    for turn, question in enumerate(asked):
+      records.append(
+        {
+          **truth_record(scene),
+          'id': f'{scene.id}-{turn}',
+          'question': question.text,
+          'answer': question.answer,
+          'type': question.form,
+        }
+      )
+  return records
+
+
+def scenes_table(
+  world: World, split: str, n: int, *, seed: int = 0, start: int = 0
+) -> list[dict]:
+  """The truth of a split, one JSON-able record a scene."""
+  return [
+    truth_record(s) for s in scenes(world, split, n, seed=seed, start=start)
+  ]
+
+
+def write_records(path: str | Path, records: Iterable[dict]) -> None:
+  """One record a line: the file that benchmarks/playroom.py reads."""
+  lines = (json.dumps(record) + '\n' for record in records)
+  Path(path).write_text(''.join(lines), 'utf-8')

@@ -1,0 +1,84 @@
+"""The house: who may import whom, and how long a file may grow."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / 'rlhfv_jax'
+
+FLOORS = [
+  {'batch', 'metrics', 'sharding', 'files', 'playroom'},
+  {'models', 'data', 'benchmarks'},
+  {'generate', 'checkpoint', 'optim', 'feed'},
+  {'objectives'},
+  {
+    'answers', 'evaluate', 'feedback', 'findings', 'gallery', 'hooks',
+    'nonfinite', 'page', 'plots', 'problem', 'provenance', 'report', 'scoring',
+    'session', 'train',
+  },
+  {'experiment', 'main', 'options'},
+]  # fmt: skip
+FLOOR_OF = {name: n for n, names in enumerate(FLOORS) for name in names}
+FILES = sorted(p for p in PACKAGE.rglob('*.py') if p.parent != PACKAGE
+               or p.name != '__init__.py')  # fmt: skip
+
+
+def room(path: Path) -> str:
+  """The room of a file: its package, or the file itself."""
+  return path.relative_to(PACKAGE).parts[0].removesuffix('.py')
+
+
+def imported(path: Path) -> set[str]:
+  """Dotted names of all modules that a file imports, wherever it does."""
+  names = set()
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      names |= {f'{node.module}.{alias.name}' for alias in node.names}
+  return names
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_imports_from_lower_floors(path):
+  own = room(path)
+  assert own in FLOOR_OF, f'{own} lives on no floor: put it into FLOORS'
+  for name in imported(path):
+    parts = name.split('.')
+    if parts[0] == 'rlhfv_jax' and len(parts) > 1 and parts[1] != own:
+      assert parts[1] in FLOOR_OF, f'{own} imports {name}, which has no floor'
+      # Floor 0 and floor 4 are rooms that may look at each other.
+      assert FLOOR_OF[parts[1]] <= FLOOR_OF[own], f'{own} imports {name}'
+
+
+@pytest.mark.parametrize(
+  'package, only',
+  [
+    ('flax.linen', {'models'}),
+    ('orbax', {'checkpoint'}),
+    ('ml_collections', {'problem', 'experiment', 'main', 'options',
+                        'provenance'}),
+  ],
+)  # fmt: skip
+def test_a_library_is_known_in_one_place(package, only):
+  knows = {room(p) for p in FILES for n in imported(p)
+           if n == package or n.startswith(package + '.')}  # fmt: skip
+  assert knows == only & knows, knows - only
+  assert knows
+
+
+@pytest.mark.parametrize('name', ['data', 'benchmarks', 'playroom'])
+def test_numpy_rooms_never_import_jax(name):
+  for path in (PACKAGE / name).glob('*.py'):
+    heads = {n.split('.')[0] for n in imported(path)}
+    assert not heads & {'jax', 'flax', 'optax'}, path
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_is_one_idea_and_says_which(path):
+  text = path.read_text()
+  if text.strip():
+    assert ast.get_docstring(ast.parse(text)), 'the first line says the idea'
+  assert len(text.splitlines()) <= 300, 'look for the second idea'

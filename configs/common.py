@@ -40,12 +40,12 @@ def playroom() -> ConfigDict:
   # The base model: captions that name what usually is there, and true answers
   # to closed questions and to what is at each place.
   c.base = ConfigDict()
-  c.base.captions = 8000
-  c.base.questions = 6000
-  c.base.looks = 2000
+  c.base.captions = 6000
+  c.base.questions = 4000
+  c.base.looks = 6000
   c.base.dev = 128
   c.base.buckets = 2
-  c.base.train = train(batch=32, steps=2000, lr=2e-3, warmup=0.05)
+  c.base.train = train(batch=32, steps=2500, lr=2e-3, warmup=0.05)
   c.base.train.b2 = 0.98
   c.base.train.weight_decay = 0.01
   c.base.train.update({'save_every': 200, 'eval_every': 300, 'log_every': 20})
@@ -116,7 +116,9 @@ def train(*, batch: int, steps: int, lr: float, warmup: float) -> ConfigDict:
   c.eval_every = 20
   c.keep = 2
   c.best = 'eval_loss:min'
-  c.patience = 0  # evaluations without a new best before an early stop; 0: never
+  c.patience = (
+    0  # evaluations without a new best before an early stop; 0: never
+  )
   return c
 
 

@@ -1,8 +1,8 @@
 """Dense DPO on segment-level corrections (RLHF-V, arXiv 2312.00849).
 
-  python -m rlhfv_jax.main --config=configs/ddpo.py            the playroom
-  python -m rlhfv_jax.main --config=configs/ddpo.py:playroom,llava
-  python -m launch.sweep   --config=configs/ddpo.py            gamma x beta
+python -m rlhfv_jax.main --config=configs/ddpo.py            the playroom
+python -m rlhfv_jax.main --config=configs/ddpo.py:playroom,llava
+python -m launch.sweep   --config=configs/ddpo.py            gamma x beta
 """
 
 from ml_collections import ConfigDict
@@ -21,8 +21,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
   }
   c = common.playroom()
   c.name = 'ddpo'
-  c.stages = ('eyes', 'base', 'feedback', 'reference', 'train', 'arms', 'evaluate',
-              'report')  # fmt: skip
+  c.stages = ('eyes', 'base', 'feedback', 'reference', 'train', 'arms',
+              'evaluate', 'report')  # fmt: skip
   c.objective = 'preference'
   c.loss = ConfigDict()
   c.loss.beta = 0.5

@@ -1,6 +1,6 @@
 """Supervised fine-tuning: captions and answered questions, no preference.
 
-  python -m rlhfv_jax.main --config=configs/sft.py             the playroom
+python -m rlhfv_jax.main --config=configs/sft.py             the playroom
 """
 
 from ml_collections import ConfigDict

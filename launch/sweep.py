@@ -113,9 +113,7 @@ def run(config: ConfigDict, grid: list[dict], folder: Path, mesh) -> int:
     files.write_text(folder / 'sweep.md', as_markdown)
     plots.heatmaps(found, COLUMNS[:2], folder)
     print(as_markdown)
-    steps = sum(
-      p.train_step._cache_size() for p in s.programs.values()
-    )
+    steps = sum(p.train_step._cache_size() for p in s.programs.values())
     print(f'{len(done)} points in {folder}/sweep.csv; the step was compiled '
           f'{steps} times')  # fmt: skip
   for point_name in failed:

@@ -54,7 +54,7 @@ class Batch(dict):
 
 
 def bucket_of(batch: Mapping[str, Any]) -> Bucket:
-  """The bucket of a Batch, or of a plain dict where one answer leaves no doubt."""
+  """The bucket of a Batch, or of a plain dict whose rows have one answer."""
   if isinstance(batch, Batch):
     return batch.bucket
   answers = batch['lengths'].shape[1] - 1

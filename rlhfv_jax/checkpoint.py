@@ -43,7 +43,7 @@ class Checkpoints:
     )
 
   def save(self, step: int, state: Any, feed: Any) -> None:
-    """Starts a save and returns: the arrays are copied, the disk comes later."""
+    """Starts a save: the arrays are copied now, the disk comes later."""
     self._saver.save_checkpointables_async(
       step, {'state': state, 'feed': feed}, overwrite=True
     )
@@ -61,8 +61,12 @@ class Checkpoints:
         return found['state'], found['feed']
       except Exception as error:
         aside = self.folder / f'broken-{step}'
-        logging.error('checkpoint %s does not read (%s); set aside as %s',
-                      self.folder / str(step), first_line(error), aside.name)  # fmt: skip
+        logging.error(
+          '%s does not read (%s); set aside as %s',
+          self.folder / str(step),
+          first_line(error),
+          aside.name,
+        )
         shutil.rmtree(aside, ignore_errors=True)
         (self.folder / str(step)).rename(aside)
     if steps:
@@ -96,9 +100,9 @@ def load_params(path: str | Path, like: Any) -> Any:
     return ocp.load(path, abstract(like))
   except Exception as error:
     raise CheckpointError(
-      f'{path}: the parameters cannot be read ({first_line(error)}): delete the '
-      'folder to make them anew, or check that config.model is the one they '
-      'were saved with'
+      f'{path}: the parameters do not read ({first_line(error)}): delete '
+      'the folder to make them anew, or check that config.model is the one '
+      'they were saved with'
     ) from error
 
 

@@ -16,7 +16,7 @@ Answer = Callable[..., list[dict[str, str]]]
 
 
 def records(world: World, split: str, n: int, *, seed: int) -> dict[str, list]:
-  """What is asked: descriptions, of rooms never seen so too, closed questions."""
+  """What is asked: descriptions, in rooms never seen so too, and questions."""
   unseen = 'unseen' if split == 'test' else split
   return {
     'describe': dataset.describe_records(world, split, n, seed=seed),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +15,23 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from rlhfv_jax import (
   answers,
   evaluate,
-  eyes,
   feedback,
   files,
+  pretrain,
   problem,
   provenance,
   report,
   scoring,
   session,
 )
-from rlhfv_jax.checkpoint import load_params
 from rlhfv_jax.data import rows as data_rows
-from rlhfv_jax.data import sources
 from rlhfv_jax.generate import Decoding
-from rlhfv_jax.playroom import dataset
 from rlhfv_jax.playroom.picture import draw, png
-from rlhfv_jax.playroom.scene import from_record, sample
+from rlhfv_jax.playroom.scene import from_record
 from rlhfv_jax.playroom.truth import unsupported
 from rlhfv_jax.problem import Data, Setup
 
@@ -50,95 +46,6 @@ def run(config: ConfigDict, folder: Path, mesh: Mesh) -> None:
   made = problem.setup(config, folder, mesh)
   for stage in config.stages:
     STAGES[stage](made)
-
-
-def base_data(s: Setup) -> tuple[Data, Data]:
-  """The base model's training and development rows, drawn once."""
-  folder, c = s.folder / 'base', s.config.base
-  for split in ('train', 'dev'):
-    path = folder / f'{split}.parquet'
-    if not path.exists():
-      counts = {k: c.dev if split == 'dev' else c[k] for k in BASE_ROWS}
-      sources.write(path, base_examples(s, split, counts))
-  if 'base' not in s.read:
-    # The pictures are our own: none is broken.
-    read = functools.partial(problem.read, s, check_images=False)
-    train = read(folder / 'train.parquet', shapes=c.buckets)
-    dev = read(folder / 'dev.parquet', buckets=train.buckets)
-    s.read['base'] = train, dev
-  return s.read['base']
-
-
-def look(s: Setup) -> None:
-  """The tower learns to see, as real towers come pretrained."""
-  folder, c = s.folder / 'eyes', s.config.eyes.train
-  if not s.model.config.image_tokens or (folder / 'done.json').exists():
-    return
-  train, dev = base_data(s)
-  prepare = {
-    split: functools.partial(seen, problem.world(s), split, s.config.seed,
-                             s.model.config.image_tokens, data)
-    for split, data in (('train', train), ('dev', dev))
-  }  # fmt: skip
-  params = eyes.init(problem.fresh(s), s.config.model.vision.width)
-  session.run(
-    session.program(eyes.loss(s.model), params, c, s.mesh), params,
-    problem.feed(s, train, c, prepare=prepare['train']), hyper={}, config=c,
-    held_out=problem.held_out(s, dev, c.batch, prepare=prepare['dev']),
-    folder=folder, name='eyes', mesh=s.mesh,
-  )  # fmt: skip
-
-
-def seen(world, split, seed, tokens, data: Data, arrays: dict) -> dict:
-  """A batch of rows as a batch of pictures with what is in them."""
-  index = arrays['index']
-  scenes = [sample(world, split, index=max(int(i), 0), seed=seed) for i in index]
-  labels = np.stack([eyes.labels(scene, tokens) for scene in scenes])
-  return {'images': arrays['images'], 'index': index, 'labels': labels}
-
-
-def base(s: Setup) -> None:
-  """The model that will be corrected: sees well, talks from habit."""
-  folder, c = s.folder / 'base', s.config.base.train
-  if (folder / 'done.json').exists():
-    return
-  train, dev = base_data(s)
-  params = problem.fresh(s)
-  if (s.folder / 'eyes/params').exists():
-    like = eyes.init(params, s.config.model.vision.width)
-    sees = load_params(s.folder / 'eyes/params', like)
-    params |= {k: v for k, v in sees.items() if k in params}
-  session.run(
-    problem.program(s, 'sft', c), params, problem.feed(s, train, c), hyper={},
-    config=c, held_out=problem.held_out(s, dev, c.batch), folder=folder,
-    name='base', mesh=s.mesh,
-  )  # fmt: skip
-  s.read.clear()
-
-
-BASE_ROWS = {
-  'captions': dataset.describe_rows,
-  'questions': dataset.question_rows,
-  'looks': dataset.look_rows,
-}
-
-
-def base_examples(
-  s: Setup, split: str, counts: Mapping[str, int]
-) -> Iterator[data_rows.Example]:
-  """So many rows of each sort, all about different pictures."""
-  bar = tqdm(total=sum(counts.values()), desc=f'draw {split}', unit='row',
-             dynamic_ncols=True)  # fmt: skip
-  world, seed, start = problem.world(s), s.config.seed, 0
-  for name, n in counts.items():
-    for i in range(start, start + n):
-      (row,) = BASE_ROWS[name](world, split, 1, seed=seed, start=i)
-      bar.update()
-      yield data_rows.Example(
-        row['id'], row['image'], tuple(row['turns']), tuple(row['answers'])
-      )
-    start += n
-  bar.close()
 
 
 def answerer(
@@ -214,11 +121,12 @@ def align(s: Setup, config: ConfigDict, folder: Path, name: str) -> None:
   extras = {k: {'ref_logps': reference_of(s, data, k)}
             for k, data in (('train', train), ('dev', dev))}  # fmt: skip
   session.run(
-    problem.program(s, config.objective, c), problem.load(s, s.folder / 'base/params'),
+    problem.program(s, config.objective, c),
+    problem.load(s, s.folder / 'base/params'),
     problem.feed(s, train, c, extras=extras['train']),
     hyper={'beta': config.loss.beta, 'gamma': config.loss.gamma}, config=c,
-    held_out=problem.held_out(s, dev, c.batch, extras=extras['dev']), folder=folder,
-    name=name, mesh=s.mesh,
+    held_out=problem.held_out(s, dev, c.batch, extras=extras['dev']),
+    folder=folder, name=name, mesh=s.mesh,
   )  # fmt: skip
 
 
@@ -294,8 +202,8 @@ def tell(s: Setup) -> None:
 
 
 STAGES = {
-  'eyes': look,
-  'base': base,
+  'eyes': pretrain.see,
+  'base': pretrain.talk,
   'feedback': collect,
   'reference': reference,
   'train': train,

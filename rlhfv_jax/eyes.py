@@ -1,9 +1,9 @@
 """Eyes: the playroom's tower learns to see before it learns to talk.
 
-Real towers come pretrained, and a language model that has to teach its own eyes
-hallucinates because it sees badly, which no preference can mend. Here token j of
-the tower learns to tell what is at place j: kind, colour and number, and which
-place that is.
+Real towers come pretrained, and a language model that has to teach its own
+eyes hallucinates because it sees badly, which no preference can mend. Here
+token j of the tower learns to tell what is at place j: kind, colour and number,
+and which place that is.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def labels(scene: Scene, tokens: int) -> np.ndarray:
   side, places = math.isqrt(tokens), math.isqrt(len(PLACES))
   if side * side != tokens:
     raise ValueError(
-      f'{tokens} image tokens are no square: choose config.model.vision.queries '
-      f'or patches that lie on a grid, like {len(PLACES)}'
+      f'{tokens} image tokens are no square: choose vision.queries or patches '
+      f'that lie on a grid, like {len(PLACES)}'
     )
   there = {group.place: group for group in scene.groups}
   seen = np.zeros((tokens, len(PARTS)), np.int32)
@@ -67,7 +67,9 @@ def loss(model: Any):
 
   def run(params, batch, hyper) -> dict[str, Mean]:
     seen = model.apply({'params': params}, batch['images'], method='look')
-    logits = seen @ params['probe']['kernel'] + params['probe']['bias'][None, None]
+    logits = (
+      seen @ params['probe']['kernel'] + params['probe']['bias'][None, None]
+    )
     parts = jnp.split(logits.astype(jnp.float32), ends, axis=-1)
     real = jnp.broadcast_to(batch['index'][:, None] >= 0, seen.shape[:2])
     thing = real & (batch['labels'][..., 0] > 0)

@@ -38,7 +38,9 @@ def read_json(path: str | Path) -> Any:
   try:
     return json.loads(Path(path).read_text(encoding='utf-8'))
   except json.JSONDecodeError as error:
-    raise ValueError(f'{path}: not JSON ({error}): delete it to redo') from error
+    raise ValueError(
+      f'{path}: not JSON ({error}): delete it to redo'
+    ) from error
 
 
 def append_lines(path: str | Path, rows: list[Any]) -> None:
@@ -52,7 +54,7 @@ def append_lines(path: str | Path, rows: list[Any]) -> None:
 
 
 def read_lines(path: str | Path) -> list[Any]:
-  """The whole lines of a JSONL file; a half line at its end was never written."""
+  """The whole lines of a JSONL file; a half one at its end was not written."""
   path = Path(path)
   if not path.exists():
     return []

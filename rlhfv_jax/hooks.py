@@ -114,7 +114,7 @@ def examine(loss, hyper, folder: Path) -> Callable[..., None]:
 
 
 def save_every(every: int, steps: int, checkpoints: Checkpoints, feed):
-  """A checkpoint every so many steps and at the end, never of a halted state."""
+  """A checkpoint every so many steps and at the end; of no halted state."""
 
   def hook(step, state, stats, batch) -> None:
     if (step % every == 0 or step == steps) and not bool(state.halted):

@@ -1,7 +1,7 @@
 """One command runs an experiment: the stages its config names, in order.
 
-  python -m rlhfv_jax.main --config=configs/ddpo.py[:presets] [--workdir=DIR]
-                           [--config.KEY=VALUE ...]
+python -m rlhfv_jax.main --config=configs/ddpo.py[:presets] [--workdir=DIR]
+                         [--config.KEY=VALUE ...]
 """
 
 import os

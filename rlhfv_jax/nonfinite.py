@@ -18,7 +18,7 @@ class NonFinite(RuntimeError):
 
 
 def explain(loss, params: Any, batch: Any, hyper: Any) -> str:
-  """Which tensor is bad first on the way: batch, parameters, loss, gradients."""
+  """Which tensor is bad first: of batch, parameters, loss, gradients."""
   for what, tree in [('batch', batch), ('parameter', params)]:
     if name := first_bad(tree):
       return f'{what} {name} is not finite'
@@ -41,7 +41,7 @@ def first_bad(tree: Any) -> str | None:
 
 
 def bad_rows(loss, params: Any, batch: Any, hyper: Any) -> list[int]:
-  """Rows that alone (all others counting nothing) give a bad loss or gradient."""
+  """Rows that alone, all others counting nothing, give a bad number."""
 
   @jax.jit
   def alone(row):

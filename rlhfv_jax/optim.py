@@ -31,7 +31,7 @@ def labels(params: Any, rules: Sequence[tuple[str, str]] = RULES) -> Any:
       if re.fullmatch(pattern, name):
         return kind
     raise ValueError(
-      f"config.train.rules cover every parameter, and none matches {name}: end "
+      f'config.train.rules cover every parameter, and none matches {name}: end '
       "with ('.*', 'trained') or ('.*', 'frozen')"
     )
 
@@ -61,7 +61,7 @@ def adamw(
   weight_decay: float = 0.0,
   clip: float = 1.0,
 ) -> optax.GradientTransformation:
-  """AdamW's direction: the step multiplies by the learning rate, an argument."""
+  """AdamW's direction; the step multiplies it by the learning rate."""
   decayed = jax.tree.map(lambda kind: kind == DECAYED, split(labels, labels)[0])
   return optax.chain(
     optax.clip_by_global_norm(clip) if clip else optax.identity(),
@@ -73,7 +73,7 @@ def adamw(
 def schedule(
   kind: str, *, steps: int, warmup: float
 ) -> Callable[[jax.Array], jax.Array]:
-  """The share of the peak learning rate at a step: up over `warmup`, then down."""
+  """The share of the peak learning rate: up over `warmup`, then down."""
   rise = max(1, round(warmup * steps))
   falls = {
     'constant': lambda t: jnp.ones_like(t),

@@ -1,4 +1,4 @@
-"""Configs from the command line: locked, and a wrong key names the right one."""
+"""Configs from the command line: locked; a wrong key names the right one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PEERS = {
 
 
 def module(path: str) -> ModuleType:
-  """A config file as a module: get_config(arg), and sweep() where it has one."""
+  """A config file as a module: get_config(arg), sweep() where it has one."""
   file = Path(path)
   if not file.is_file():
     near = difflib.get_close_matches(

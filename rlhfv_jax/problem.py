@@ -73,7 +73,11 @@ def template(s: Setup) -> chat.Template:
 
 
 def read(
-  s: Setup, path: Path, *, buckets: list | None = None, shapes: int = 1,
+  s: Setup,
+  path: Path,
+  *,
+  buckets: list | None = None,
+  shapes: int = 1,
   check_images: bool = True,
 ) -> Data:
   """A file of examples as rows; what cannot be used is counted and listed.
@@ -101,7 +105,9 @@ def read(
     print(f'{path.name}: {len(rows.rejected)} of {len(rows)} rows not used: '
           f'{why}', file=sys.stderr)  # fmt: skip
   if not rows.kept:
-    raise ValueError(f'{path}: no row can be used, see {path.stem}.rejected.json')
+    raise ValueError(
+      f'{path}: no row can be used, see {path.stem}.rejected.json'
+    )
   lengths, prompts = data_rows.lengths(rows), data_rows.prompts(rows)
   if buckets is None:
     buckets, _ = plan.choose_buckets(lengths, shapes, prompts=prompts)
@@ -114,7 +120,11 @@ def read(
 
 
 def feed(
-  s: Setup, data: Data, train: ConfigDict, *, extras: Mapping | None = None,
+  s: Setup,
+  data: Data,
+  train: ConfigDict,
+  *,
+  extras: Mapping | None = None,
   prepare: Callable[[dict], dict] = dict,
 ) -> DataFeed:
   """Shuffled batches for as many epochs as the steps need."""
@@ -132,7 +142,11 @@ def feed(
 
 
 def held_out(
-  s: Setup, data: Data, batch: int, *, extras: Mapping | None = None,
+  s: Setup,
+  data: Data,
+  batch: int,
+  *,
+  extras: Mapping | None = None,
   prepare: Callable[[dict], dict] = dict,
 ) -> Callable[[], list[Batch]]:
   """All rows once, in order, on the devices."""
@@ -174,7 +188,7 @@ def abstract_params(s: Setup) -> Any:
 
 
 def sft(s: Setup) -> Callable:
-  """The likelihood of the first answer: of captions, or of corrected answers."""
+  """The likelihood of the first answer: a caption, or a corrected answer."""
 
   def loss(params, batch, hyper):
     logps = models.token_logps(s.model, params, batch)
@@ -203,7 +217,7 @@ OBJECTIVES = {'sft': sft, 'preference': preference}
 
 
 def program(s: Setup, objective: str, train: ConfigDict) -> session.Program:
-  """The compiled steps; configs that differ in traced numbers share them."""
+  """The compiled steps; configs that differ in traced numbers share."""
   if objective not in OBJECTIVES:
     raise ValueError(
       f'config.objective = {objective!r}: choose one of {sorted(OBJECTIVES)}'

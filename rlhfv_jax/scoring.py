@@ -92,14 +92,14 @@ def read(folder: Path) -> dict[str, np.ndarray]:
 
 
 def write(folder: Path, number: int, values: Mapping[str, np.ndarray]) -> None:
-  with files.atomic(folder / f'shard-{number:05d}.npz') as tmp:
-    with open(tmp, 'wb') as f:
-      np.savez(
-        f,
-        names=np.array(list(values)),
-        sizes=np.array([len(v) for v in values.values()]),
-        values=np.concatenate(list(values.values())),
-      )
+  shard = folder / f'shard-{number:05d}.npz'
+  with files.atomic(shard) as tmp, open(tmp, 'wb') as f:
+    np.savez(
+      f,
+      names=np.array(list(values)),
+      sizes=np.array([len(v) for v in values.values()]),
+      values=np.concatenate(list(values.values())),
+    )
 
 
 def reference(

@@ -1,4 +1,4 @@
-"""Where every array lives: one mesh, one table of rules over parameter paths."""
+"""Where every array lives: one mesh, one table of rules over paths."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ def make_mesh(shape: Sequence[int] = (1, -1, 1)) -> Mesh:
 
 
 def check_batch(batch: int, mesh: Mesh, *, micro: int = 1) -> None:
-  """The global batch must split over micro-batches and the mesh's batch axes."""
+  """The batch must split over micro-batches and the mesh's batch axes."""
   shards = mesh.shape['data'] * mesh.shape['fsdp']
   if batch % (micro * shards):
     raise ValueError(
-      f'a batch of {batch} rows does not divide into {micro} micro-batches over '
-      f'{shards} shards (mesh {dict(mesh.shape)}): make it a multiple of '
+      f'a batch of {batch} rows does not divide into {micro} micro-batches '
+      f'over {shards} shards (mesh {dict(mesh.shape)}): make it a multiple of '
       f'{micro * shards}'
     )
 
 
 def path_name(path: Sequence[Any]) -> str:
-  """A tree path as people write it: language_model/layers/mlp/up_proj/kernel."""
+  """A tree path as people write it: language_model/lm_head/kernel."""
   return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
 def specs(tree: Any, mesh: Mesh, rules: Sequence = RULES) -> Any:
-  """A NamedSharding for every array of `tree`; an uncovered array is an error."""
+  """A NamedSharding for every array; one that no rule covers is an error."""
 
   def find(path, x):
     name = path_name(path)

@@ -53,28 +53,30 @@ def values(result):
 def test_metrics_counted_by_hand(path):
   result = playroom.score(answer(ANSWERS), path)
   got = values(result)
-  assert got == pytest.approx({
-    'hallucination': 1.0,
-    'hallucination/object': 0.5,
-    'hallucination/attribute': 0.0,
-    'hallucination/position': 0.5,
-    'hallucination/number': 0.5,
-    # cup 4 claims, chair 1, clock 1, ball 4: four are wrong.
-    'mention': 4 / 10,
-    'mention/object': 2 / 4,
-    'mention/attribute': 0.0,
-    'mention/position': 1 / 2,
-    'mention/number': 1 / 2,
-    'coverage': 2 / 3,
-    'coverage/claims': 6 / 12,
-    'length': (22 + 9) / 2,
-    'unread': 0.0,
-    # Absent and usual: chair, clock there; tree, flower in the garden.
-    'overgeneralization/room': 2 / 4,
-    # Of 12 usual kinds, 11 are absent from each picture.
-    'overgeneralization/all': 2 / 22,
-    'overgeneralization': 2 / 4 - 2 / 22,
-  })
+  assert got == pytest.approx(
+    {
+      'hallucination': 1.0,
+      'hallucination/object': 0.5,
+      'hallucination/attribute': 0.0,
+      'hallucination/position': 0.5,
+      'hallucination/number': 0.5,
+      # cup 4 claims, chair 1, clock 1, ball 4: four are wrong.
+      'mention': 4 / 10,
+      'mention/object': 2 / 4,
+      'mention/attribute': 0.0,
+      'mention/position': 1 / 2,
+      'mention/number': 1 / 2,
+      'coverage': 2 / 3,
+      'coverage/claims': 6 / 12,
+      'length': (22 + 9) / 2,
+      'unread': 0.0,
+      # Absent and usual: chair, clock there; tree, flower in the garden.
+      'overgeneralization/room': 2 / 4,
+      # Of 12 usual kinds, 11 are absent from each picture.
+      'overgeneralization/all': 2 / 22,
+      'overgeneralization': 2 / 4 - 2 / 22,
+    }
+  )
   first, second = result['answers']
   assert [ANSWERS[0][a:b] for a, b, _ in first['wrong']] == (
     ['top left', 'chair', 'clock']

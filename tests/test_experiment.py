@@ -1,4 +1,4 @@
-"""The whole loop, small: what a run leaves, again at once, killed and resumed."""
+"""The whole loop, small: what a run leaves, repeated, killed and resumed."""
 
 import json
 import math
@@ -82,7 +82,9 @@ def test_the_first_loss_is_ln_2(finished):
 def test_the_split_margins_add_up_in_the_log(finished):
   for row in files.read_lines(finished[0] / 'metrics.jsonl'):
     if 'rewards/margins' in row:
-      parts = row['rewards/margins_corrected'] + row['rewards/margins_unchanged']
+      parts = (
+        row['rewards/margins_corrected'] + row['rewards/margins_unchanged']
+      )
       assert row['rewards/margins'] == pytest.approx(parts, abs=1e-4)
 
 

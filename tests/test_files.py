@@ -19,15 +19,19 @@ def test_a_writer_that_dies_leaves_the_old_file(tmp_path):
     f'with files.atomic({str(path)!r}) as tmp:\n'
     '  tmp.write_text("half"); os._exit(9)\n'
   )
-  assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 9
+  assert (
+    subprocess.run([sys.executable, '-c', code], check=False).returncode == 9
+  )
   assert files.read_json(path) == {'old': 1}
 
 
 def test_an_error_while_writing_leaves_nothing_behind(tmp_path):
-  with pytest.raises(OSError, match='disk full'):
-    with files.atomic(tmp_path / 'a') as tmp:
-      tmp.write_text('half')
-      raise OSError('disk full')
+  with (
+    pytest.raises(OSError, match='disk full'),
+    files.atomic(tmp_path / 'a') as tmp,
+  ):
+    tmp.write_text('half')
+    raise OSError('disk full')
   assert os.listdir(tmp_path) == []
 
 

@@ -9,14 +9,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'rlhfv_jax'
 
 FLOORS = [
-  {'batch', 'metrics', 'sharding', 'files', 'playroom'},
-  {'models', 'data', 'benchmarks'},
-  {'generate', 'checkpoint', 'optim', 'feed'},
+  {'batch', 'files', 'host', 'metrics', 'playroom', 'sharding'},
+  {'benchmarks', 'data', 'models'},
+  {'checkpoint', 'feed', 'generate', 'optim'},
   {'objectives'},
   {
-    'answers', 'evaluate', 'feedback', 'findings', 'gallery', 'hooks',
-    'nonfinite', 'page', 'plots', 'problem', 'provenance', 'report', 'scoring',
-    'session', 'train',
+    'answers', 'evaluate', 'eyes', 'feedback', 'findings', 'gallery', 'hooks',
+    'nonfinite', 'page', 'plots', 'pretrain', 'problem', 'provenance', 'report',
+    'scoring', 'session', 'train',
   },
   {'experiment', 'main', 'options'},
 ]  # fmt: skip

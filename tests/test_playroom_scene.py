@@ -99,10 +99,12 @@ def test_the_worlds_dials_turn():
   habits = {k: h for room in ROOMS for k, h in USUAL[room].items()}
   assert len(there) / len(usual) == pytest.approx(WORLD.usual, abs=0.05)
   for part in ('colour', 'number', 'place'):
-    kept = np.mean([
-      getattr(group, part) == getattr(habits[group.kind], part)
-      for group in there
-    ])
+    kept = np.mean(
+      [
+        getattr(group, part) == getattr(habits[group.kind], part)
+        for group in there
+      ]
+    )
     assert kept == pytest.approx(getattr(WORLD, f'keep_{part}'), abs=0.03)
 
 

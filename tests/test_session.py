@@ -15,6 +15,7 @@ from rlhfv_jax.batch import Batch
 from rlhfv_jax.checkpoint import CheckpointError
 from rlhfv_jax.metrics import Mean
 
+AUTO = jax.sharding.AxisType.Auto
 STEPS = 8
 
 
@@ -70,7 +71,7 @@ class Numbers:
 
 def run(folder, *, c=None, held_out=True, **feed):
   mesh = jax.make_mesh((1, 1, 1), sharding.AXES, devices=jax.devices()[:1],
-                       axis_types=(jax.sharding.AxisType.Auto,) * 3)  # fmt: skip
+                       axis_types=(AUTO,) * 3)  # fmt: skip
   c = c or config()
   with jax.set_mesh(mesh):
     start = {'norm': {'weight': jnp.zeros(3)}}

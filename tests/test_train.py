@@ -11,6 +11,7 @@ from rlhfv_jax import models, optim, sharding, train
 from rlhfv_jax.batch import Batch
 from rlhfv_jax.objectives.preference import preference_loss
 
+AUTO = jax.sharding.AxisType.Auto
 BUCKET = (20, 8, 2)
 HYPER = {'beta': 0.5, 'gamma': 5.0, 'learning_rate': 1e-2}
 
@@ -58,12 +59,14 @@ def loss(params, batch, hyper):
                          normalize=True)  # fmt: skip
 
 
-def run(mesh_shape=(1, 1, 1), *, micro=1, rules=optim.RULES, batches=(), clip=1.0):
+def run(
+  mesh_shape=(1, 1, 1), *, micro=1, rules=optim.RULES, batches=(), clip=1.0
+):
   """Steps over batches; (states after each step, stats of each step)."""
   shape = mesh_shape
   devices = jax.devices()[: int(np.prod(shape))]
   mesh = jax.make_mesh(shape, sharding.AXES, devices=devices,
-                       axis_types=(jax.sharding.AxisType.Auto,) * 3)  # fmt: skip
+                       axis_types=(AUTO,) * 3)  # fmt: skip
   with jax.set_mesh(mesh):
     init = functools.partial(models.init, model())
     like = jax.eval_shape(init, jax.random.key(0))

@@ -142,7 +142,7 @@ class Encoder(nn.Module):
 
 
 class Beit3(nn.Module):
-  """Normalised pixels, queries [queries, D] -> what these saw [B, queries, D]."""
+  """Normalised pixels, queries [queries, D] -> what they saw [B,queries,D]."""
 
   config: VisionConfig
   dtype: str

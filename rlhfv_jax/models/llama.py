@@ -84,7 +84,9 @@ class Head(nn.Module):
   @nn.compact
   def __call__(self, x, tied=None):
     shape = (x.shape[-1], self.vocab_size)
-    kernel = self.param('kernel', layers.MULTIPLIED, shape) if tied is None else tied
+    kernel = (
+      self.param('kernel', layers.MULTIPLIED, shape) if tied is None else tied
+    )
     exact = jnp.promote_types(self.dtype, jnp.float32)
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
     return jnp.matmul(x, kernel, preferred_element_type=exact)

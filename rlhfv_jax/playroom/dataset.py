@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rlhfv_jax.playroom.captions import noisy_caption
@@ -27,6 +28,18 @@ def scenes(
   """Scenes start to start + n of a split."""
   for index in range(start, start + n):
     yield sample(world, split, index=index, seed=seed)
+
+
+def asked_about(world: World) -> World:
+  """The world of the pictures that closed questions are about."""
+  return replace(world, usual=world.usual_asked, others=world.others_asked)
+
+
+def scene_of(id: str, world: World) -> Scene:
+  """The scene of a training row, by the row's id."""
+  split, seed, index, task = id.split('-')
+  seen = world if task == 'describe' else asked_about(world)
+  return sample(seen, split, index=int(index), seed=int(seed))
 
 
 def describe_rows(
@@ -62,7 +75,7 @@ def question_rows(
   """Pictures with several closed questions each, truly answered."""
   return [
     _asked(scene, ask(scene, rng_of(scene, QUESTION_STREAM), n=per_row), size)
-    for scene in scenes(world, split, n, seed=seed, start=start)
+    for scene in scenes(asked_about(world), split, n, seed=seed, start=start)
   ]
 
 
@@ -78,7 +91,7 @@ def look_rows(
   """Pictures looked at place by place: what trains the eyes fastest."""
   return [
     _asked(scene, look_around(scene, rng_of(scene, LOOK_STREAM)), size)
-    for scene in scenes(world, split, n, seed=seed, start=start)
+    for scene in scenes(asked_about(world), split, n, seed=seed, start=start)
   ]
 
 

@@ -48,7 +48,9 @@ def look_around(
   spare = max(2, n - len(there))
   places = [*there, *(empty[i] for i in rng.permutation(len(empty))[:spare])]
   return [
-    Question('look', LOOK.format(place=places[i]), there.get(places[i], NOTHING))
+    Question(
+      'look', LOOK.format(place=places[i]), there.get(places[i], NOTHING)
+    )
     for i in rng.permutation(len(places))[:n]
   ]
 

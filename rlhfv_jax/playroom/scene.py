@@ -80,6 +80,10 @@ class World:
   keep_colour: float = 0.9  # that a usual thing has its habitual colour,
   keep_number: float = 0.93  # number
   keep_place: float = 0.93  # and place
+  # The same in pictures that closed questions are asked about: they show the
+  # unusual, so that what is learned from them is to look.
+  usual_asked: float = 0.2
+  others_asked: tuple[float, ...] = (0.0, 0.1, 0.3, 0.6)
   # Captions: that a usual kind which is absent is claimed nevertheless (by
   # its rank in the room), and that a habit is claimed where it is broken.
   say_absent: tuple[float, ...] = (0.7, 0.6, 0.5)

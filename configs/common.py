@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
+EYES_STAY = ('(vision_tower|query).*', 'frozen')
+
 
 def presets(arg: str | None, table: Mapping[str, Callable]) -> list[Callable]:
   """The presets that a config's string names, in its order."""
@@ -41,12 +43,14 @@ def playroom() -> ConfigDict:
   # to closed questions and to what is at each place.
   c.base = ConfigDict()
   c.base.captions = 6000
-  c.base.questions = 4000
-  c.base.looks = 6000
+  c.base.questions = 6000
+  c.base.looks = 4000
   c.base.dev = 128
   c.base.buckets = 2
-  c.base.train = train(batch=32, steps=2500, lr=2e-3, warmup=0.05)
+  c.base.train = train(batch=32, steps=1600, lr=2e-3, warmup=0.05)
   c.base.train.b2 = 0.98
+  # A decoder that knows nothing yet would spoil the eyes.
+  c.base.train.rules = (EYES_STAY, *c.base.train.rules)
   c.base.train.weight_decay = 0.01
   c.base.train.update({'save_every': 200, 'eval_every': 300, 'log_every': 20})
 
@@ -147,6 +151,7 @@ def small(c: ConfigDict) -> None:
   c.base.dev = 16
   c.feedback.update({'pairs': 48, 'dev_pairs': 16, 'batch': 32, 'round': 64})
   c.reference.batch = 16
-  c.train.update({'batch': 16, 'steps': 6, 'save_every': 2, 'eval_every': 3})
-  c.train.log_every = 1
+  if 'train' in c:
+    c.train.update({'batch': 16, 'steps': 6, 'save_every': 2})
+    c.train.update({'eval_every': 3, 'log_every': 1})
   c.evaluate.update({'scenes': 32, 'batch': 32, 'max_new': 24})

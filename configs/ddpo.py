@@ -32,6 +32,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   c.loss.sft_weight = 0.0
   c.loss.dpo_weight = 1.0
   c.train = common.train(batch=32, steps=132, lr=5e-5, warmup=0.1)
+  c.train.rules = (common.EYES_STAY, *c.train.rules)
   recipe_playroom(c)
 
   # What else could be done with the same corrections, each tuned with the

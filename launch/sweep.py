@@ -19,7 +19,7 @@ from pathlib import Path
 
 import jax
 from absl import flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from rlhfv_jax import (
   experiment,
@@ -30,12 +30,8 @@ from rlhfv_jax import (
   provenance,
   sharding,
 )
-from rlhfv_jax.main import workdir
+from rlhfv_jax.main import CONFIG, WORKDIR, workdir
 
-CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'The experiment: FILE[:preset,...]', lock_config=True
-)
-WORKDIR = flags.DEFINE_string('workdir', None, 'runs/NAME-sweep by default.')
 PRINT = flags.DEFINE_bool('print', False, 'Print the commands; run nothing.')
 
 COLUMNS = ('hallucination', 'coverage', 'mention', 'length', 'vqa')
@@ -57,7 +53,7 @@ def command(overrides: Mapping, config: str, folder: Path) -> str:
   )
 
 
-def point(s: experiment.Setup, overrides: Mapping, folder: Path) -> dict:
+def point(s: problem.Setup, overrides: Mapping, folder: Path) -> dict:
   """Trains and measures one point; its scores on the development pictures."""
   path = folder / 'results.json'
   if not path.exists():
@@ -95,7 +91,7 @@ def table(found: list[dict]) -> tuple[str, str]:
 
 def run(config: ConfigDict, grid: list[dict], folder: Path, mesh) -> int:
   """All points; returns how many failed."""
-  s = experiment.setup(config, folder, mesh)
+  s = problem.setup(config, folder, mesh)
   for stage in ('base', 'feedback', 'reference'):
     experiment.STAGES[stage](s)
   done, failed = [], []
@@ -111,11 +107,14 @@ def run(config: ConfigDict, grid: list[dict], folder: Path, mesh) -> int:
     as_csv, as_markdown = table(found)
     files.write_text(folder / 'sweep.csv', as_csv)
     files.write_text(folder / 'sweep.md', as_markdown)
-    plots.heatmaps(found, COLUMNS[:2], folder)
+    keys = list(provenance.flat(done[0][0]))
+    if figure := plots.heatmap(found, keys, COLUMNS[:2]):
+      files.write_bytes(folder / 'sweep.png', plots.png(figure))
     print(as_markdown)
     steps = sum(p.train_step._cache_size() for p in s.programs.values())
+    times = 'time' if steps == 1 else 'times'
     print(f'{len(done)} points in {folder}/sweep.csv; the step was compiled '
-          f'{steps} times')  # fmt: skip
+          f'{steps} {times}')  # fmt: skip
   for point_name in failed:
     print(f'failed: {point_name} (run again to retry)', file=sys.stderr)
   return len(failed)
@@ -126,7 +125,7 @@ def main(_) -> None:
   config = CONFIG.value
   named = str(flags.FLAGS['config'].config_filename)
   grid = options.module(named.partition(':')[0]).sweep()
-  folder = workdir(WORKDIR.value)
+  folder = workdir(WORKDIR.value, sys.argv)
   if not WORKDIR.value:
     folder = folder.with_name(folder.name + '-sweep')
   if PRINT.value:

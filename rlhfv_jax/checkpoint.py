@@ -11,7 +11,8 @@ import jax
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-policies = ocp.training.preservation_policies
+keeping = ocp.training.preservation_policies
+saving = ocp.training.save_decision_policies
 
 
 class CheckpointError(RuntimeError):
@@ -38,7 +39,9 @@ class Checkpoints:
     self.folder.mkdir(parents=True, exist_ok=True)
     self._saver = ocp.training.Checkpointer(
       self.folder,
-      preservation_policy=policies.LatestN(n=keep),
+      # The default skips a save while another is being written.
+      save_decision_policy=saving.FixedIntervalPolicy(1),
+      preservation_policy=keeping.LatestN(n=keep),
       cleanup_tmp_directories=True,
     )
 

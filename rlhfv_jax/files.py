@@ -30,6 +30,11 @@ def write_text(path: str | Path, text: str) -> None:
     tmp.write_text(text, encoding='utf-8')
 
 
+def write_bytes(path: str | Path, content: bytes) -> None:
+  with atomic(path) as tmp:
+    tmp.write_bytes(content)
+
+
 def write_json(path: str | Path, value: Any) -> None:
   write_text(path, json.dumps(value, indent=2) + '\n')
 

@@ -5,7 +5,9 @@ python -m rlhfv_jax.main --config=configs/ddpo.py[:presets] [--workdir=DIR]
 """
 
 import os
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -28,14 +30,15 @@ WORKDIR = flags.DEFINE_string(
 EXPECTED = (ValueError, OSError, NonFinite, CheckpointError)
 
 
-def workdir(flag: str | None) -> Path:
-  """The folder of this run: named, or made from the config and its presets."""
+def workdir(flag: str | None, args: Sequence[str]) -> Path:
+  """The folder of this run: named, or made of what was asked for."""
   if flag:
     return Path(flag)
-  config = flags.FLAGS['config']
-  path, _, presets = str(config.config_filename).partition(':')
-  name = '-'.join([Path(path).stem, *filter(None, presets.split(','))])
-  return Path('runs') / name
+  path, _, presets = flags.FLAGS['config'].config_filename.partition(':')
+  set_here = [a.partition('config.')[2] for a in args if '--config.' in a]
+  set_here = [a for a in set_here if not a.startswith('stages')]
+  parts = [Path(path).stem, *presets.split(','), *set_here]
+  return Path('runs') / re.sub(r'[^\w.,=-]', '_', '-'.join(filter(None, parts)))
 
 
 def main(_) -> None:
@@ -43,7 +46,7 @@ def main(_) -> None:
   host.keep_memory()
   if 'RLHFV_DISTRIBUTED' in os.environ:
     jax.distributed.initialize()
-  folder = workdir(WORKDIR.value)
+  folder = workdir(WORKDIR.value, sys.argv)
   jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))
   try:
     mesh = sharding.make_mesh(CONFIG.value.mesh)

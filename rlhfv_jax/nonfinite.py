@@ -22,13 +22,19 @@ def explain(loss, params: Any, batch: Any, hyper: Any) -> str:
   for what, tree in [('batch', batch), ('parameter', params)]:
     if name := first_bad(tree):
       return f'{what} {name} is not finite'
-  rows = bad_rows(loss, params, batch, hyper)
-  index = np.asarray(batch['index'])[rows].tolist()
   total = lambda p: loss(p, batch, hyper)['loss'].total
   value, grads = jax.jit(jax.value_and_grad(total))(params)
+  values_bad, grads_bad = bad_rows(loss, params, batch, hyper)
+  index = np.asarray(batch['index'])
   if not jnp.isfinite(value):
-    return f'the loss is not finite, from rows {index} of the data'
-  return f'the gradient of {first_bad(grads)} is not finite, rows {index}'
+    return (
+      f'the loss is not finite, from rows {index[values_bad].tolist()} of the '
+      'data'
+    )
+  return (
+    f'the gradient of {first_bad(grads)} is not finite, from rows '
+    f'{index[grads_bad].tolist()} of the data'
+  )
 
 
 def first_bad(tree: Any) -> str | None:
@@ -40,8 +46,10 @@ def first_bad(tree: Any) -> str | None:
   return None
 
 
-def bad_rows(loss, params: Any, batch: Any, hyper: Any) -> list[int]:
-  """Rows that alone, all others counting nothing, give a bad number."""
+def bad_rows(
+  loss, params: Any, batch: Any, hyper: Any
+) -> tuple[list[int], list[int]]:
+  """Rows that alone, all others counting nothing, give a bad loss; gradient."""
 
   @jax.jit
   def alone(row):
@@ -51,9 +59,12 @@ def bad_rows(loss, params: Any, batch: Any, hyper: Any) -> list[int]:
     total = lambda p: loss(p, part, hyper)['loss'].total
     value, grads = jax.value_and_grad(total)(params)
     leaves = [jnp.isfinite(g).all() for g in jax.tree.leaves(grads)]
-    return jnp.isfinite(value) & jnp.stack(leaves).all()
+    return jnp.isfinite(value), jnp.stack(leaves).all()
 
-  return [r for r in range(batch['roles'].shape[0]) if not alone(r)]
+  fine = [alone(row) for row in range(batch['roles'].shape[0])]
+  return tuple(
+    [row for row, told in enumerate(fine) if not told[k]] for k in (0, 1)
+  )
 
 
 def save_replay(path: str | Path, step: int, batch: Any, hyper: Any) -> None:

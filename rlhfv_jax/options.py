@@ -72,7 +72,7 @@ def nearest(key: str, known: Sequence[str]) -> str:
     return f'here it is --config.{PEERS[last]}'
   by_end = [k for k in known if k.split('.')[-1] == last]
   if near := by_end or difflib.get_close_matches(key, known, n=1, cutoff=0.5):
-    return f'did you mean --config.{near[0]}?'
+    return f'did you mean --config.{min(near, key=len)}?'
   top = sorted({k.split('.')[0] for k in known})
   return f'the top level has {", ".join(top)}'
 

@@ -129,6 +129,31 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     return figure
 
 
+def heatmap(
+  rows: Sequence[Mapping[str, Any]], keys: Sequence[str], metrics: Sequence[str]
+) -> Figure | None:
+  """A panel a metric over two keys; None where not exactly two vary."""
+  if len(keys) != 2:
+    return None
+  down, along = ([*dict.fromkeys(row[k] for row in rows)] for k in keys)
+  with matplotlib.rc_context(_STYLE | {'axes.grid': False}):
+    figure = Figure((3.6 * len(metrics), 0.6 * len(down) + 1.4))
+    for ax, metric in zip(
+      figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
+    ):
+      grid = np.full((len(down), len(along)), np.nan)
+      for row in rows:
+        grid[down.index(row[keys[0]]), along.index(row[keys[1]])] = row[metric]
+      ax.imshow(grid, cmap='Blues', aspect='auto', alpha=0.6)
+      for (y, x), value in np.ndenumerate(grid):
+        ax.text(x, y, f'{value:.3f}', ha='center', va='center')
+      ax.set_xticks(range(len(along)), [f'{v:g}' for v in along])
+      ax.set_yticks(range(len(down)), [f'{v:g}' for v in down])
+      ax.set(title=metric, xlabel=keys[1], ylabel=keys[0])
+    figure.tight_layout()
+  return figure
+
+
 def png(figure: Figure) -> bytes:
   """The figure on white, sharp enough for paper."""
   with matplotlib.rc_context(_STYLE), io.BytesIO() as out:

@@ -234,7 +234,6 @@ def program(s: Setup, objective: str, train: ConfigDict) -> session.Program:
 
 def overridden(config: ConfigDict, overrides: Mapping) -> ConfigDict:
   """A copy with some keys changed; a wrong key is an error."""
-  copy = ConfigDict(config).unlock()
-  with copy.ignore_type():
-    copy.lock().update(overrides)
+  copy = config.copy_and_resolve_references().lock()
+  copy.update(overrides)
   return copy

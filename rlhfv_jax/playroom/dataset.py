@@ -30,15 +30,15 @@ def scenes(
     yield sample(world, split, index=index, seed=seed)
 
 
-def asked_about(world: World) -> World:
-  """The world of the pictures that closed questions are about."""
-  return replace(world, usual=world.usual_asked, others=world.others_asked)
+def looked_at(world: World) -> World:
+  """The world of the pictures that are looked at place by place."""
+  return replace(world, usual=world.usual_looked, others=world.others_looked)
 
 
 def scene_of(id: str, world: World) -> Scene:
   """The scene of a training row, by the row's id."""
   split, seed, index, task = id.split('-')
-  seen = world if task == 'describe' else asked_about(world)
+  seen = looked_at(world) if task == 'look' else world
   return sample(seen, split, index=int(index), seed=int(seed))
 
 
@@ -75,7 +75,7 @@ def question_rows(
   """Pictures with several closed questions each, truly answered."""
   return [
     _asked(scene, ask(scene, rng_of(scene, QUESTION_STREAM), n=per_row), size)
-    for scene in scenes(asked_about(world), split, n, seed=seed, start=start)
+    for scene in scenes(world, split, n, seed=seed, start=start)
   ]
 
 
@@ -91,7 +91,7 @@ def look_rows(
   """Pictures looked at place by place: what trains the eyes fastest."""
   return [
     _asked(scene, look_around(scene, rng_of(scene, LOOK_STREAM)), size)
-    for scene in scenes(asked_about(world), split, n, seed=seed, start=start)
+    for scene in scenes(looked_at(world), split, n, seed=seed, start=start)
   ]
 
 

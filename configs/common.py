@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from ml_collections import ConfigDict
 
 EYES_STAY = ('(vision_tower|query).*', 'frozen')
+# First match wins: 'trained', 'decayed' (with weight decay) or 'frozen'.
+ALL_TRAINED = (('.*(kernel|embedding)', 'decayed'), ('.*', 'trained'))
 
 
 def presets(arg: str | None, table: Mapping[str, Callable]) -> list[Callable]:
@@ -47,10 +49,10 @@ def playroom() -> ConfigDict:
   c.base.looks = 4000
   c.base.dev = 128
   c.base.buckets = 2
-  c.base.train = train(batch=32, steps=1600, lr=2e-3, warmup=0.05)
+  c.base.train = train(batch=32, steps=2000, lr=2e-3, warmup=0.05)
   c.base.train.b2 = 0.98
   # A decoder that knows nothing yet would spoil the eyes.
-  c.base.train.rules = (EYES_STAY, *c.base.train.rules)
+  c.base.train.rules = (EYES_STAY, *ALL_TRAINED)
   c.base.train.weight_decay = 0.01
   c.base.train.update({'save_every': 200, 'eval_every': 300, 'log_every': 20})
 
@@ -113,8 +115,7 @@ def train(*, batch: int, steps: int, lr: float, warmup: float) -> ConfigDict:
   c.clip = 1.0
   c.b1, c.b2, c.eps = 0.9, 0.999, 1e-8
   c.weight_decay = 0.0
-  # First match wins: 'trained', 'decayed' (with weight decay) or 'frozen'.
-  c.rules = (('.*(kernel|embedding)', 'decayed'), ('.*', 'trained'))
+  c.rules = ALL_TRAINED
   c.log_every = 10
   c.save_every = 50
   c.eval_every = 20

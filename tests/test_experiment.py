@@ -76,7 +76,7 @@ def test_the_first_loss_is_ln_2(finished):
   for path in (folder, folder / 'arms/dpo'):
     first = files.read_lines(path / 'metrics.jsonl')[0]
     assert first['step'] == 0
-    assert first['eval_loss'] == pytest.approx(math.log(2), abs=1e-6)
+    assert first['eval_loss/dpo'] == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_the_split_margins_add_up_in_the_log(finished):

@@ -13,6 +13,7 @@ from rlhfv_jax.objectives.preference import preference_loss
 
 AUTO = jax.sharding.AxisType.Auto
 BUCKET = (20, 8, 2)
+ALL = (('.*', 'trained'),)
 HYPER = {'beta': 0.5, 'gamma': 5.0, 'learning_rate': 1e-2}
 
 
@@ -59,27 +60,38 @@ def loss(params, batch, hyper):
                          normalize=True)  # fmt: skip
 
 
-def run(
-  mesh_shape=(1, 1, 1), *, micro=1, rules=optim.RULES, batches=(), clip=1.0
-):
-  """Steps over batches; (states after each step, stats of each step)."""
-  shape = mesh_shape
+@functools.cache
+def program(shape, micro, rules):
+  """Mesh, fresh state maker and compiled step, once for all tests."""
   devices = jax.devices()[: int(np.prod(shape))]
-  mesh = jax.make_mesh(shape, sharding.AXES, devices=devices,
-                       axis_types=(AUTO,) * 3)  # fmt: skip
+  mesh = jax.make_mesh(
+    shape, sharding.AXES, devices=devices, axis_types=(AUTO,) * 3
+  )
+  place = sharding.specs(start(), mesh)
+  labels = optim.labels(start(), rules)
+  tx = optim.adamw(labels, weight_decay=0.1)
+  step = train.make_train_step(
+    loss, tx, labels=labels, mesh=mesh, micro=micro,
+    schedule=optim.schedule('cosine', steps=10, warmup=0.1),
+  )  # fmt: skip
+
+  def fresh():
+    params = jax.device_put(start(), place)
+    return train.init_state(params, tx, labels, mesh)
+
+  return mesh, fresh, step
+
+
+@functools.cache
+def start():
+  return jax.device_get(models.init(model(), jax.random.key(0)))
+
+
+def run(shape=(1, 1, 1), *, micro=1, rules=optim.RULES, batches=()):
+  """Steps over batches: the last state, and the stats of each step."""
+  mesh, fresh, step = program(shape, micro, rules)
   with jax.set_mesh(mesh):
-    init = functools.partial(models.init, model())
-    like = jax.eval_shape(init, jax.random.key(0))
-    place = sharding.specs(like, mesh)
-    params = jax.jit(init, out_shardings=place)(jax.random.key(0))
-    labels = optim.labels(params, rules)
-    tx = optim.adamw(labels, clip=clip, weight_decay=0.1)
-    step = train.make_train_step(
-      loss, tx, labels=labels, mesh=mesh, micro=micro,
-      schedule=optim.schedule('cosine', steps=10, warmup=0.1),
-    )  # fmt: skip
-    state = train.init_state(params, tx, labels, mesh)
-    hyper = sharding.scalars(HYPER, mesh)
+    state, hyper = fresh(), sharding.scalars(HYPER, mesh)
     found = []
     for b in batches:
       state, stats = step(state, sharding.batch_to_devices(b, mesh), hyper)
@@ -104,8 +116,7 @@ def test_micro_batches_change_the_memory_and_nothing_else():
     assert a == pytest.approx(b, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize('mesh', [(8, 1, 1), (4, 2, 1), (2, 2, 2), (1, 2, 4),
-                                  (2, 1, 4)])  # fmt: skip
+@pytest.mark.parametrize('mesh', [(8, 1, 1), (4, 2, 1), (2, 1, 4), (1, 2, 4)])
 def test_every_mesh_gives_the_losses_of_one_device(mesh):
   data = [batch(seed=s) for s in range(3)]
   _, alone = run(batches=data)
@@ -130,8 +141,8 @@ def test_frozen_parameters_stay_to_the_bit_and_hold_no_moments():
 
 def test_a_batch_that_counts_nothing_moves_nothing():
   empty = batch(rows=8, empty=8)
-  start, _ = run(rules=(('.*', 'trained'),))
-  end, stats = run(rules=(('.*', 'trained'),), batches=[empty])
+  start, _ = run(rules=ALL)
+  end, stats = run(rules=ALL, batches=[empty])
   assert stats[0]['loss'] == 0
   assert stats[0]['grad_norm'] == 0
   close(end.params, start.params, 0.0)
@@ -169,7 +180,7 @@ def test_weight_decay_pulls_kernels_and_leaves_norms():
 def test_clipping_looks_at_what_is_trained_alone():
   rules = (('.*vision_tower.*', 'frozen'), ('.*', 'trained'))
   _, stats = run(rules=rules, batches=[batch()])
-  _, whole = run(rules=(('.*', 'trained'),), batches=[batch()])
+  _, whole = run(rules=ALL, batches=[batch()])
   assert stats[0]['grad_norm'] < whole[0]['grad_norm']
 
 

@@ -39,7 +39,8 @@ def preference_loss(
   reference's; the margin between two rewards is also given by the tokens that
   make it, and the parts add up. Log-probs of zero for the reference make the
   loss reference-free. `label_smoothing` is the share of pairs taken to be the
-  wrong way round. Means are over pairs: rows in which both answers are scored.
+  wrong way round; 'loss/dpo' is the loss without the likelihood term. Means
+  are over pairs: rows in which both answers are scored.
   """
   if roles.shape[1] != 2:
     raise ValueError(
@@ -60,6 +61,7 @@ def preference_loss(
   dpo = -(1 - label_smoothing) * right - label_smoothing * wrong
   means = {
     'loss': dpo_weight * dpo - sft_weight * score[:, 0],
+    'loss/dpo': dpo,
     'rewards/chosen': rewards[:, 0],
     'rewards/rejected': rewards[:, 1],
     'rewards/margins': margin,

@@ -74,22 +74,22 @@ HELD_OUT = {
 class World:
   """How likely everything is: in scenes first, then in what captions claim."""
 
-  usual: float = 0.7  # that a usual kind of the room is there
+  usual: float = 0.75  # that a usual kind of the room is there
   others: tuple[float, ...] = (0.2, 0.5, 0.3)  # 0, 1, 2 kinds more
   numbers: tuple[float, ...] = (0.5, 0.3, 0.2)  # one, two, three of those
-  keep_colour: float = 0.9  # that a usual thing has its habitual colour,
-  keep_number: float = 0.93  # number
-  keep_place: float = 0.93  # and place
+  keep_colour: float = 0.88  # that a usual thing has its habitual colour,
+  keep_number: float = 0.9  # number
+  keep_place: float = 0.9  # and place
   # The same in pictures that are looked at place by place: they show the
   # unusual, so that what is learned from them is to look.
   usual_looked: float = 0.2
   others_looked: tuple[float, ...] = (0.0, 0.1, 0.3, 0.6)
   # Captions: that a usual kind which is absent is claimed nevertheless (by
   # its rank in the room), and that a habit is claimed where it is broken.
-  say_absent: tuple[float, ...] = (0.7, 0.3, 0.65)
-  say_colour: float = 0.6
-  say_number: float = 0.6
-  say_place: float = 0.6
+  say_absent: tuple[float, ...] = (0.7, 0.3, 0.35)
+  say_colour: float = 0.65
+  say_number: float = 0.65
+  say_place: float = 0.65
 
 
 @dataclass(frozen=True)

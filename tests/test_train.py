@@ -108,12 +108,12 @@ def close(a, b, tolerance):
 
 def test_micro_batches_change_the_memory_and_nothing_else():
   # The last four rows count nothing: a mean of means would be wrong here.
-  data = [batch(seed=s, empty=4) for s in range(2)]
-  one, stats_one = run(batches=data)
-  four, stats_four = run(batches=data, micro=4)
-  close(four.params, one.params, 1e-5)
-  for a, b in zip(stats_one, stats_four, strict=True):
-    assert a == pytest.approx(b, rel=1e-4, abs=1e-6)
+  data = [batch(empty=4)]
+  one, (stats_one,) = run(batches=data)
+  four, (stats_four,) = run(batches=data, micro=4)
+  # The first moments are the gradients; Adam's quotient would magnify noise.
+  close(four.opt_state[1].mu, one.opt_state[1].mu, 1e-5)
+  assert stats_one == pytest.approx(stats_four, rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize('mesh', [(8, 1, 1), (4, 2, 1), (2, 1, 4), (1, 2, 4)])

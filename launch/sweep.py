@@ -10,11 +10,12 @@ the others are run.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -34,6 +35,7 @@ from rlhfv_jax.main import CONFIG, WORKDIR, workdir
 
 PRINT = flags.DEFINE_bool('print', False, 'Print the commands; run nothing.')
 
+SHARED = ('eyes', 'base', 'feedback', 'reference')
 COLUMNS = ('hallucination', 'coverage', 'mention', 'length', 'vqa')
 
 
@@ -89,19 +91,37 @@ def table(found: list[dict]) -> tuple[str, str]:
   return out.getvalue(), '\n'.join(f'| {" | ".join(r)} |' for r in lines) + '\n'
 
 
+@contextlib.contextmanager
+def compilations(function: str) -> Iterator[list[str]]:
+  """Collects one entry for each time XLA compiles a jitted function."""
+  found = []
+
+  def listen(event: str, duration: float, **about) -> None:
+    compiled = event == '/jax/core/compile/backend_compile_duration'
+    if compiled and about.get('fun_name') == f'jit({function})':
+      found.append(function)
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    yield found
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
 def run(config: ConfigDict, grid: list[dict], folder: Path, mesh) -> int:
   """All points; returns how many failed."""
   s = problem.setup(config, folder, mesh)
-  for stage in ('base', 'feedback', 'reference'):
+  for stage in SHARED:
     experiment.STAGES[stage](s)
   done, failed = [], []
-  for overrides in grid:
-    try:
-      found = point(s, overrides, folder / 'sweep' / name(overrides))
-      done.append((overrides, found))
-    except Exception:
-      failed.append(name(overrides))
-      traceback.print_exc()
+  with compilations('train_step') as compiled:
+    for overrides in grid:
+      try:
+        found = point(s, overrides, folder / 'sweep' / name(overrides))
+        done.append((overrides, found))
+      except Exception:
+        failed.append(name(overrides))
+        traceback.print_exc()
   if done:
     found = rows(done)
     as_csv, as_markdown = table(found)
@@ -111,10 +131,9 @@ def run(config: ConfigDict, grid: list[dict], folder: Path, mesh) -> int:
     if figure := plots.heatmap(found, keys, COLUMNS[:2]):
       files.write_bytes(folder / 'sweep.png', plots.png(figure))
     print(as_markdown)
-    steps = sum(p.train_step._cache_size() for p in s.programs.values())
-    times = 'time' if steps == 1 else 'times'
+    times = 'time' if len(compiled) == 1 else 'times'
     print(f'{len(done)} points in {folder}/sweep.csv; the step was compiled '
-          f'{steps} {times}')  # fmt: skip
+          f'{len(compiled)} {times}')  # fmt: skip
   for point_name in failed:
     print(f'failed: {point_name} (run again to retry)', file=sys.stderr)
   return len(failed)

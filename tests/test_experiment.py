@@ -10,7 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+from orbax.checkpoint import v1 as ocp
 
 from rlhfv_jax import files
 
@@ -43,12 +46,11 @@ def finished(tmp_path_factory):
 
 def bits(folder: Path) -> dict[str, bytes]:
   """Everything that is compared to the bit: parameters and answers."""
-  names = ['params', 'base/params', 'eyes/params', 'arms/sft/params']
   found = {}
-  for name in names:
-    for path in sorted((folder / name).rglob('*')):
-      if path.is_file() and path.parent.name == 'd':
-        found[f'{name}/{path.stat().st_size}'] = path.read_bytes()
+  for name in ('params', 'base/params', 'eyes/params', 'arms/sft/params'):
+    leaves = jax.tree_util.tree_leaves_with_path(ocp.load(folder / name))
+    for path, leaf in leaves:
+      found[name + jax.tree_util.keystr(path)] = np.asarray(leaf).tobytes()
   for path in sorted((folder / 'answers').glob('*.jsonl')):
     found[path.name] = path.read_bytes()
   return found

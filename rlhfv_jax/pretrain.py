@@ -37,9 +37,7 @@ def examples(
     for i in range(start, start + n):
       (row,) = ROWS[name](world, split, 1, seed=seed, start=i)
       bar.update()
-      yield data_rows.Example(
-        row['id'], row['image'], tuple(row['turns']), tuple(row['answers'])
-      )
+      yield data_rows.from_dict(row)
     start += n
   bar.close()
 

@@ -14,11 +14,11 @@ FLOORS = [
   {'checkpoint', 'feed', 'generate', 'optim'},
   {'objectives'},
   {
-    'answers', 'evaluate', 'eyes', 'feedback', 'findings', 'gallery', 'hooks',
-    'nonfinite', 'page', 'plots', 'pretrain', 'problem', 'provenance', 'report',
-    'scoring', 'session', 'train',
+    'answers', 'convert', 'doctor', 'evaluate', 'eyes', 'feedback', 'findings',
+    'gallery', 'hooks', 'nonfinite', 'page', 'plots', 'pretrain', 'problem',
+    'provenance', 'report', 'scoring', 'session', 'train',
   },
-  {'experiment', 'main', 'options'},
+  {'__main__', 'commands', 'experiment', 'main', 'options'},
 ]  # fmt: skip
 FLOOR_OF = {name: n for n, names in enumerate(FLOORS) for name in names}
 FILES = sorted(p for p in PACKAGE.rglob('*.py') if p.parent != PACKAGE
@@ -71,7 +71,7 @@ def test_a_library_is_known_in_one_place(package, only):
 
 @pytest.mark.parametrize('name', ['data', 'benchmarks', 'playroom'])
 def test_numpy_rooms_never_import_jax(name):
-  for path in (PACKAGE / name).glob('*.py'):
+  for path in (PACKAGE / name).rglob('*.py'):
     heads = {n.split('.')[0] for n in imported(path)}
     assert not heads & {'jax', 'flax', 'optax'}, path
 

@@ -1,18 +1,19 @@
-"""The decoder against Hugging Face's, a loop of layers, and its own cache."""
+"""The decoder against a loop of its layers, the textbook, and its own cache."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from rlhfv_jax import models
 from rlhfv_jax.models import layers, llama
+from rlhfv_jax.models.config import TextConfig
 
 TEXT = dict(
   vocab_size=67, width=32, mlp=48, depth=3, heads=4, kv_heads=2,
-  max_length=64, rope_theta=5000.0, rms_eps=1e-5,
+  max_length=64, rope_theta=5000.0, rms_eps=1e-5, rope_factor=4.0,
+  rope_original=64,
 )  # fmt: skip
 
 
@@ -49,88 +50,16 @@ def positions(batch, length):
   return np.broadcast_to(np.arange(length), (batch, length))
 
 
-def from_torch(module, depth):
-  """torch's weights under our names: [out, in] turned, layers stacked."""
-  state = {k: v.numpy() for k, v in module.state_dict().items()}
-  per_layer = {
-    'self_attn': ['q_proj', 'k_proj', 'v_proj', 'o_proj'],
-    'mlp': ['gate_proj', 'up_proj', 'down_proj'],
-  }
-
-  def stacked(name):
-    each = [state[f'model.layers.{i}.{name}.weight'] for i in range(depth)]
-    return np.stack([w.T for w in each])
-
-  blocks = {
-    part: {n: {'kernel': stacked(f'{part}.{n}')} for n in names}
-    for part, names in per_layer.items()
-  }
-  for norm in ('input_layernorm', 'post_attention_layernorm'):
-    blocks[norm] = {'weight': stacked(norm)}
-  return {
-    'language_model': {
-      'embed_tokens': {'embedding': state['model.embed_tokens.weight']},
-      'layers': blocks,
-      'norm': {'weight': state['model.norm.weight']},
-      'lm_head': {'kernel': state['lm_head.weight'].T},
-    }
-  }
-
-
-@pytest.mark.parametrize('tie', [False, True])
-def test_logits_equal_those_of_hugging_face(tie):
-  torch = pytest.importorskip('torch')
-  transformers = pytest.importorskip('transformers')
-  torch.manual_seed(0)
-  reference = transformers.LlamaForCausalLM(
-    transformers.LlamaConfig(
-      vocab_size=TEXT['vocab_size'],
-      hidden_size=TEXT['width'],
-      intermediate_size=TEXT['mlp'],
-      num_hidden_layers=TEXT['depth'],
-      num_attention_heads=TEXT['heads'],
-      num_key_value_heads=TEXT['kv_heads'],
-      rope_parameters={
-        'rope_type': 'default',
-        'rope_theta': TEXT['rope_theta'],
-      },
-      rms_norm_eps=TEXT['rms_eps'],
-      tie_word_embeddings=tie,
-      initializer_range=0.2,
-    )
-  ).eval()
-  with torch.no_grad():
-    for norm in [p for n, p in reference.named_parameters() if 'norm' in n]:
-      norm.normal_(1, 0.2)
-  params = from_torch(reference, TEXT['depth'])
-  if tie:
-    del params['language_model']['lm_head']
-  model = models.build(dict(text={**TEXT, 'tie_head': tie}))
-  fresh = jax.eval_shape(
-    functools.partial(models.init, model), jax.random.key(0)
-  )
-  assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, fresh)
-
-  tokens = np.random.default_rng(0).integers(0, 67, (2, 21))
-  with torch.no_grad():
-    expected = reference(torch.tensor(tokens)).logits.numpy()
-  hidden, cache = model.apply(
-    {'params': params}, tokens, positions(2, 21), causal(21)
-  )
-  logits = model.apply({'params': params}, hidden, method='logits')
-  assert cache is None and np.abs(expected).max() > 1
-  np.testing.assert_allclose(logits, expected, atol=1e-4)
-
-
 def test_the_scan_is_a_loop_over_its_layers():
   model, params = made()
   tree = params['language_model']
   config, x = model.config.text, randoms(1, 2, 9, 32)
   decoder = llama.Llama(config, 'float32', 'none')
-  scanned, _ = jax.jit(decoder.apply)(
+  scanned = jax.jit(decoder.apply)(
     {'params': tree}, x, positions(2, 9), causal(9)
   )
-  angles = layers.rotary_angles(positions(2, 9), 8, config.rope_theta)
+  rates = llama.rotary_rates(config)
+  angles = layers.rotary_angles(positions(2, 9), rates)
   layer = jax.jit(llama.Layer(config, 'float32').apply)
   for i in range(config.depth):
     own = jax.tree.map(lambda w, i=i: w[i], tree['layers'])
@@ -149,7 +78,7 @@ def test_remat_changes_no_value():
 
     def loss(params):
       args = tokens, positions(2, 9), causal(9)
-      return (model.apply({'params': params}, *args)[0] ** 3).sum()
+      return (model.apply({'params': params}, *args) ** 3).sum()
 
     grad = jax.grad(loss)
     return jax.jit(grad)(params), 'remat' in str(jax.make_jaxpr(grad)(params))
@@ -162,21 +91,32 @@ def test_remat_changes_no_value():
 
 def test_a_cache_changes_no_value():
   model, params = made()
-  apply = jax.jit(functools.partial(model.apply, {'params': params}))
-  tokens = np.random.default_rng(3).integers(0, 67, (2, 9))
-  full, _ = apply(tokens, positions(2, 9), causal(9))
-  cache = models.empty_cache(model.config, 2)
-  done = 0
-  for size in (5, 1, 3):
-    now = slice(done, done + size)
-    mask = causal(9)[:, :, now, : done + size]
-    hidden, own = apply(
-      tokens[:, now], positions(2, 9)[:, now], mask, None, cache
+  weights = models.split(model, params)
+  embed = functools.partial(
+    model.apply, {'params': weights.rest}, method='embed'
+  )
+  forward = jax.jit(functools.partial(models.forward, model, weights))
+  tokens = np.random.default_rng(3).integers(0, 67, (4, 9))
+  # Two answers to each of two prompts.
+  tokens[1::2, :5] = tokens[::2, :5]
+  apply = jax.jit(model.apply)
+  full = apply({'params': params}, tokens, positions(4, 9), causal(9))
+  nothing = (models.Past(),) * 3
+  _, prompts = forward(
+    embed(tokens[::2, :5]), positions(2, 5), causal(5), nothing
+  )
+  new = (models.kept_by(model, 4, 6),) * 3
+  for t in range(5, 9):
+    at = (t - 1) % 6  # a ring: its columns are in no order
+    pasts = [models.Past(*both, at) for both in zip(prompts, new, strict=True)]
+    ring = np.isin(np.arange(6), np.arange(4, t) % 6)[None].repeat(4, 0)
+    mask = (np.ones((4, 5), bool), ring)
+    x, new = forward(
+      embed(tokens[:, t : t + 1]), positions(4, 9)[:, t : t + 1], mask, pasts
     )
-    np.testing.assert_allclose(hidden, full[:, now], atol=1e-5)
-    assert own.k.shape == (3, 2, size, 2, 8)
-    cache = jax.tree.map(lambda a, b: jnp.concatenate([a, b], 2), cache, own)
-    done += size
+    norm = layers.RMSNorm(model.config.text.rms_eps, 'float32')
+    hidden = norm.apply({'params': params['language_model']['norm']}, x)
+    np.testing.assert_allclose(hidden[:, 0], full[:, t], atol=1e-5)
 
 
 def test_attention_is_the_textbook_sum_over_visible_keys():
@@ -200,12 +140,32 @@ def test_attention_is_the_textbook_sum_over_visible_keys():
 
 def test_rotary_attention_knows_distances_only():
   q, k = randoms(8, 1, 6, 1, 8), randoms(9, 1, 6, 1, 8)
+  rates = np.array([1.0, 0.3, 0.1, 0.03])
 
   def dots(shift):
-    angles = layers.rotary_angles(positions(1, 6) + shift, 8, 100.0)
+    angles = layers.rotary_angles(positions(1, 6) + shift, rates)
     return jnp.einsum(
       'blnk,bsnk->bls', layers.rotate(q, angles), layers.rotate(k, angles)
     )
 
   np.testing.assert_allclose(dots(0), dots(17), atol=1e-4)
   assert np.abs(dots(0) - jnp.einsum('blnk,bsnk->bls', q, k)).max() > 0.1
+
+
+def test_longer_texts_slow_down_what_turns_slowly():
+  def rates(**change):
+    return llama.rotary_rates(
+      TextConfig(**{**TEXT, 'rope_factor': 1, **change})
+    )
+
+  plain = rates()
+  np.testing.assert_allclose(plain, 5000.0 ** -np.array([0, 0.25, 0.5, 0.75]))
+  np.testing.assert_allclose(rates(rope_factor=4, rope_original=0), plain / 4)
+  # In 64 positions the pairs turn 10.2, 1.2, 0.14 and 0.02 times.
+  first, second, *slow = plain / rates(rope_factor=4)
+  assert first == 1 and 1 < second < 4
+  np.testing.assert_allclose(slow, 4)
+  # Half way from low to high, a rate is the mean of both.
+  turns = 64 * plain[1] / (2 * np.pi)
+  half = rates(rope_factor=4, rope_low=turns - 1, rope_high=turns + 1)
+  np.testing.assert_allclose(half[1], plain[1] * (1 + 1 / 4) / 2)

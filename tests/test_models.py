@@ -14,8 +14,9 @@ from rlhfv_jax.batch import Batch, layout
 
 V, IMAGE = 67, -200
 TEXT = dict(
-  vocab_size=V, width=32, mlp=48, depth=2, heads=4, kv_heads=2, max_length=64
-)
+  vocab_size=V, width=32, mlp=48, depth=2, heads=4, kv_heads=2, max_length=64,
+  rope_factor=4.0, rope_original=64,
+)  # fmt: skip
 # No layer of this tower is built: patches and positions are picture enough.
 VISION = dict(
   kind='clip', image_size=16, patch=8, width=24, mlp=32, depth=1, heads=4
@@ -443,6 +444,8 @@ def test_a_config_dict_builds_what_a_dict_builds():
     (dict(text={**TEXT, 'heads': 5}), 'width 32 is no multiple of heads 5'),
     (dict(text={**TEXT, 'kv_heads': 3}), 'heads 4 is no multiple of kv_heads'),
     (dict(text={**TEXT, 'width': 20}), 'leaves 5: choose an even head size'),
+    (dict(text={**TEXT, 'rope_factor': 0}), 'rope_factor 0.* above 0'),
+    (dict(text={**TEXT, 'rope_low': 4.0}), 'rope_high 4.0.* low < high'),
     (dict(vision={**VISION, 'patch': 5}), 'image_size 16 is no multiple'),
     (dict(vision={**VISION, 'kind': 'dino'}), "'dino' is none of beit3, clip"),
     (dict(vision={**VISION, 'queries': 2}), 'with 2 queries'),

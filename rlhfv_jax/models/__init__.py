@@ -14,22 +14,27 @@ from rlhfv_jax.models.head import (
   logps_of_hidden,
   token_logps,
 )
-from rlhfv_jax.models.llama import Cache, empty_cache
+from rlhfv_jax.models.llama import Cache, Past
+from rlhfv_jax.models.unrolled import Weights, forward, kept_by, split
 from rlhfv_jax.models.vlm import VLM
 
 __all__ = [
   'Cache',
+  'Past',
   'TextConfig',
   'VLM',
   'VLMConfig',
   'VisionConfig',
+  'Weights',
   'build',
-  'empty_cache',
   'features',
+  'forward',
   'hidden',
   'init',
+  'kept_by',
   'logps_from_logits',
   'logps_of_hidden',
+  'split',
   'token_logps',
 ]
 

@@ -6,6 +6,7 @@ pair (A part, B part) and is joined only there. Pre-norm with sub-LN
 (arXiv 2210.06423): one more norm before each output projection.
 """
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -18,6 +19,45 @@ from rlhfv_jax.models.config import VisionConfig
 
 # Fairseq's position tables start at row 2.
 _OFFSET = 2
+
+
+def resize_positions(table: np.ndarray, *, patches: int) -> np.ndarray:
+  """Expert A's positions for pictures of another size, bicubic on the grid.
+
+  The rows of the offset and of the class token stay.
+  """
+  kept, grid = np.split(np.asarray(table), [_OFFSET + 1])
+  old, new = math.isqrt(len(grid)), math.isqrt(patches)
+  if old**2 != len(grid) or new**2 != patches or not old * new:
+    raise ValueError(
+      f'a position table of {len(table)} rows serves {len(grid)} patches and '
+      f'{patches} are asked for: both must be squares, with '
+      f'{_OFFSET + 1} rows beside them'
+    )
+  if old == new:
+    return np.asarray(table)
+  by_row = _bicubic(old, new) @ grid.reshape(old, -1).astype(np.float64)
+  by_column = by_row.reshape(new, old, -1).swapaxes(0, 1).reshape(old, -1)
+  both = (_bicubic(old, new) @ by_column).reshape(new, new, -1)
+  grid = both.swapaxes(0, 1).reshape(patches, -1)
+  return np.concatenate([kept, grid.astype(kept.dtype)])
+
+
+def _bicubic(old: int, new: int) -> np.ndarray:
+  """[new, old]: cubic convolution (Keys 1981), edges repeated.
+
+  The slope is torch's -0.75; jax.image has -0.5.
+  """
+  a, weights = -0.75, np.zeros((new, old))
+  center = (np.arange(new) + 0.5) * old / new - 0.5
+  for tap in range(-1, 3):
+    place = np.floor(center) + tap
+    d = np.abs(center - place)
+    near = ((a + 2) * d - (a + 3)) * d**2 + 1
+    far = a * (((d - 5) * d + 8) * d - 4)
+    place = np.clip(place, 0, old - 1).astype(int)
+    weights[np.arange(new), place] += np.where(d <= 1, near, far)
+  return weights
 
 
 class Multiway(nn.Module):

@@ -15,7 +15,13 @@ _REMAT = ('none', 'full')
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-  """A Llama decoder. `max_length` bounds the positions a path may reach."""
+  """A Llama decoder. `max_length` bounds the positions a path may reach.
+
+  A `rope_factor` above 1 slows rotations down, for texts longer than those of
+  pretraining. Llama 3 slows what turns less than `rope_low` times in
+  `rope_original` positions, keeps what turns more than `rope_high` times, and
+  blends between; with `rope_original` 0 all is slowed (arXiv 2306.15595).
+  """
 
   vocab_size: int
   width: int
@@ -27,6 +33,10 @@ class TextConfig:
   rope_theta: float = 10000.0
   rms_eps: float = 1e-6
   tie_head: bool = False
+  rope_factor: float = 1.0
+  rope_low: float = 1.0
+  rope_high: float = 4.0
+  rope_original: int = 0
 
   def __post_init__(self):
     _divides('text', self, 'width', 'heads')
@@ -35,6 +45,11 @@ class TextConfig:
       raise ValueError(
         f'text: rotary positions turn pairs, but width {self.width} over '
         f'{self.heads} heads leaves {self.head_dim}: choose an even head size'
+      )
+    if self.rope_factor <= 0 or not 0 <= self.rope_low < self.rope_high:
+      raise ValueError(
+        f'text: rope_factor {self.rope_factor}, rope_low {self.rope_low} and '
+        f'rope_high {self.rope_high}: a factor above 0, and 0 <= low < high'
       )
 
   @property

@@ -54,7 +54,7 @@ def hidden(
   seen = features(model, params, batch)
   mask = rows.mask(branch)
   x = {'params': params}
-  return model.apply(x, batch['tokens'], position, mask, seen)[0]
+  return model.apply(x, batch['tokens'], position, mask, seen)
 
 
 def token_logps(

@@ -6,11 +6,13 @@ V vocabulary. Parameters are float32; `dtype` is what is computed in. Norms,
 softmax and rotations are at least float32 inside.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 MULTIPLIED = nn.initializers.lecun_normal()
 # What is looked up rather than multiplied: words, positions, queries.
@@ -22,6 +24,47 @@ def upcast(x: jax.Array) -> jax.Array:
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
+class Dense(nn.Module):
+  """x W + b, of whatever its parameters are.
+
+  An int8 kernel brings `kernel_scale`, the step of each output; adapters
+  `lora_a`, `lora_b` and `lora_scale` add (x A) B scale (arXiv 2106.09685).
+  """
+
+  features: int
+  dtype: str
+  bias: bool = True
+  scale: float = 1.0
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    init = nn.initializers.variance_scaling(
+      self.scale**2, 'fan_in', 'truncated_normal'
+    )
+    kernel = self.param('kernel', init, (x.shape[-1], self.features))
+    x = x.astype(self.dtype)
+    if self.has_variable('params', 'kernel_scale'):
+      # Cast before the product, all layers would keep it for the way back.
+      step = self.get_variable('params', 'kernel_scale')
+      out = upcast(_matmul(x, kernel))
+      out = (out * _across(step, out)).astype(self.dtype)
+    else:
+      out = _matmul(x, kernel.astype(self.dtype))
+    if self.bias:
+      bias = self.param('bias', nn.initializers.zeros, (self.features,))
+      out = out + _across(bias.astype(self.dtype), out)
+    if self.has_variable('params', 'lora_a'):
+      out = out + self._adapted(x)
+    return out
+
+  def _adapted(self, x):
+    a, b, scale = (
+      self.get_variable('params', f'lora_{k}') for k in ('a', 'b', 'scale')
+    )
+    x = upcast(_matmul(x, a.astype(self.dtype))) * scale
+    return _matmul(x.astype(self.dtype), b.astype(self.dtype))
+
+
 def dense(
   features: int,
   *,
@@ -29,23 +72,15 @@ def dense(
   dtype: str,
   bias: bool = True,
   scale: float = 1.0,
-) -> nn.Dense:
+) -> Dense:
   """A linear map; `scale` lets the last one before a residual start smaller."""
-  return nn.Dense(
-    features,
-    use_bias=bias,
-    dtype=dtype,
-    kernel_init=nn.initializers.variance_scaling(
-      scale**2, 'fan_in', 'truncated_normal'
-    ),
-    dot_general=_matmul,
-    name=name,
-  )
+  return Dense(features, dtype, bias, scale, name=name)
 
 
-def _matmul(x, kernel, *_, **__):
+def _matmul(x, kernel):
   """One product of two matrices; over [B,L,D] a CPU's gradient takes twice."""
-  out = x.reshape(-1, x.shape[-1]) @ kernel
+  flat = x.reshape(-1, x.shape[-1])
+  out = jax.lax.dot(flat, kernel, preferred_element_type=x.dtype)
   return out.reshape(*x.shape[:-1], -1)
 
 
@@ -134,12 +169,51 @@ def attention(
   return out.reshape(batch, length, heads * size)
 
 
+def attention_of_one(
+  q_B1NK: jax.Array,
+  parts: Sequence[tuple[jax.Array, jax.Array, jax.Array]],
+) -> jax.Array:
+  """One token a row over all parts (k [P,G,K,S], v [P,G,S,K], mask [B,S]).
+
+  Neighbours share keys where P is less than B. One softmax over the parts is
+  what attention to their concatenation would be, which would copy them.
+  """
+  batch, _, heads, size = q_B1NK.shape
+  exact = jnp.promote_types(q_B1NK.dtype, jnp.float32)
+  q, seen = q_B1NK * size**-0.5, []
+  for k, _, mask in parts:
+    rows, groups = k.shape[:2]
+    shape = (rows, batch // rows, groups, heads // groups, size)
+    one = q.reshape(shape).swapaxes(1, 2).reshape(rows, groups, -1, size)
+    logits = jnp.matmul(one, k, preferred_element_type=exact)
+    logits = logits.reshape(rows, groups, *shape[1::2], -1)
+    mask = mask.reshape(rows, 1, batch // rows, 1, -1)
+    seen.append(jnp.where(mask, logits, jnp.finfo(exact).min))
+
+  def by_row(x):  # [P,G,B/P,N/G,...] -> [B,N,...]
+    return x.swapaxes(1, 2).reshape(batch, heads, *x.shape[4:])
+
+  def by_part(x, like):
+    rows, groups, each, share, _ = like.shape
+    return x.reshape(rows, each, groups, share, 1).swapaxes(1, 2)
+
+  top = functools.reduce(jnp.maximum, [by_row(x.max(-1)) for x in seen])
+  total, out = 0, 0
+  for logits, (_, v, _) in zip(seen, parts, strict=True):
+    weights = jnp.exp(logits - by_part(top, logits))
+    total += by_row(weights.sum(-1))
+    flat = weights.reshape(*v.shape[:2], -1, v.shape[2]).astype(v.dtype)
+    some = jnp.matmul(flat, v, preferred_element_type=exact)
+    out += by_row(some.reshape(*weights.shape[:4], size))
+  out = (out / total[..., None]).astype(q_B1NK.dtype)
+  return out.reshape(batch, 1, heads * size)
+
+
 def rotary_angles(
-  position_BL: jax.Array, size: int, theta: float
+  position_BL: jax.Array, rates: np.ndarray
 ) -> tuple[jax.Array, jax.Array]:
-  """cos and sin [B,L,1,K/2] of rotary positions (arXiv 2104.09864)."""
-  rate = theta ** (-jnp.arange(0, size, 2) / size)
-  angle = position_BL[..., None] * rate[None, None]
+  """cos and sin [B,L,1,K/2]; rates are radians a position [K/2]."""
+  angle = position_BL[..., None] * rates[None, None]
   return jnp.cos(angle)[:, :, None], jnp.sin(angle)[:, :, None]
 
 

@@ -1,8 +1,7 @@
 """The decoder: Llama (arXiv 2302.13971), its layers one scan.
 
-A cache is an argument and a result. `Cache` holds keys and values of earlier
-calls; a call returns those of its own tokens and leaves their place to the
-caller. None, as in training, returns None.
+Training runs the scan. What writes text runs a layer at a time (`unrolled.py`)
+and hands each its `Past`, an argument and a result.
 """
 
 from typing import NamedTuple
@@ -10,23 +9,38 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rlhfv_jax.models import layers
-from rlhfv_jax.models.config import TextConfig, VLMConfig
+from rlhfv_jax.models.config import TextConfig
 
 
 class Cache(NamedTuple):
-  """Keys and values [depth, B, S, kv_heads, head_dim]."""
+  """What one layer keeps of S tokens, lying as the products read it."""
 
-  k: jax.Array
-  v: jax.Array
+  k: jax.Array  # [B,G,K,S]
+  v: jax.Array  # [B,G,S,K]
 
 
-def empty_cache(config: VLMConfig, batch: int) -> Cache:
-  """No slot yet: what a prefill starts from."""
-  text = config.text
-  shape = (text.depth, batch, 0, text.kv_heads, text.head_dim)
-  return Cache(jnp.zeros(shape, config.dtype), jnp.zeros(shape, config.dtype))
+class Past(NamedTuple):
+  """What a layer is told of earlier tokens; empty, it only keeps its own.
+
+  Neighbours may share a prompt: then `prompt` has fewer rows. A new token is
+  put into column `at` of `new`: one for all rows, or i32[B] each its own.
+  """
+
+  prompt: Cache | None = None
+  new: Cache | None = None
+  at: jax.Array | None = None
+
+
+def rotary_rates(config: TextConfig) -> np.ndarray:
+  """Radians a position of each pair of a head (arXiv 2104.09864)."""
+  c, pair = config, np.arange(0, config.head_dim, 2)
+  rate = c.rope_theta ** (-pair / c.head_dim)
+  turns = c.rope_original * rate / (2 * np.pi)
+  kept = np.clip((turns - c.rope_low) / (c.rope_high - c.rope_low), 0, 1)
+  return rate * (kept + (1 - kept) / c.rope_factor)
 
 
 class Attention(nn.Module):
@@ -34,7 +48,7 @@ class Attention(nn.Module):
   dtype: str
 
   @nn.compact
-  def __call__(self, x, angles, mask, past):
+  def __call__(self, x, angles, mask, past=None):
     c = self.config
 
     def project(name, heads):
@@ -45,10 +59,15 @@ class Attention(nn.Module):
     q = layers.rotate(project('q_proj', c.heads), angles)
     k = layers.rotate(project('k_proj', c.kv_heads), angles)
     v = project('v_proj', c.kv_heads)
-    own = None if past is None else Cache(k, v)
+    own = None
     if past is not None:
-      k, v = (jnp.concatenate(z, 1) for z in ((past.k, k), (past.v, v)))
-    out = layers.attention(q, k, v, mask)
+      own = Cache(k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3))
+    if past is None or past.new is None:
+      out = layers.attention(q, k, v, mask)
+    else:
+      own = _put(past.new, own, past.at)
+      parts = zip((past.prompt, own), mask, strict=True)
+      out = layers.attention_of_one(q, [(*kept, m) for kept, m in parts])
     scale = (2 * c.depth) ** -0.5
     out = layers.dense(
       c.width, name='o_proj', dtype=self.dtype, bias=False, scale=scale
@@ -56,12 +75,30 @@ class Attention(nn.Module):
     return out, own
 
 
+def _put(cache, own, at):
+  if jnp.ndim(at) == 0:
+    put = jax.lax.dynamic_update_slice_in_dim
+    return Cache(put(cache.k, own.k, at, 3), put(cache.v, own.v, at, 2))
+  row = jnp.arange(len(at))
+  told = dict(unique_indices=True, indices_are_sorted=True)
+  return Cache(
+    cache.k.at[row, :, :, at].set(own.k[..., 0], **told),
+    cache.v.at[row, :, at].set(own.v[:, :, 0], **told),
+  )
+
+
 class Layer(nn.Module):
+  """x -> x, and what is kept of it: nothing in training, where past is None.
+
+  With a past x is one token a row, and mask a pair: who of the prompt is seen,
+  and who of the new, bool[B,S] each.
+  """
+
   config: TextConfig
   dtype: str
 
   @nn.compact
-  def __call__(self, x, angles, mask, past):
+  def __call__(self, x, angles, mask, past=None):
     c = self.config
 
     def norm(name):
@@ -108,7 +145,7 @@ class Llama(nn.Module):
       Layer,
       depth=c.depth,
       remat=self.remat,
-      in_axes=(nn.broadcast, nn.broadcast, 0),
+      in_axes=(nn.broadcast, nn.broadcast),
     )(c, self.dtype)
     self.norm = layers.RMSNorm(c.rms_eps, self.dtype)
     self.lm_head = Head(c.vocab_size, self.dtype)
@@ -118,16 +155,17 @@ class Llama(nn.Module):
     x_BLD: jax.Array,
     position_BL: jax.Array,
     mask: jax.Array,
-    cache: Cache | None = None,
-  ) -> tuple[jax.Array, Cache | None]:
-    """mask is bool[B,1,L,S+L], the S slots of the cache first."""
-    c = self.config
-    angles = layers.rotary_angles(position_BL, c.head_dim, c.rope_theta)
-    x_BLD, cache = self.layers(x_BLD, angles, mask, cache)
-    return self.norm(x_BLD), cache
+  ) -> jax.Array:
+    """mask is bool[B,1,L,L]."""
+    angles = layers.rotary_angles(position_BL, rotary_rates(self.config))
+    return self.norm(self.layers(x_BLD, angles, mask)[0])
 
   def embed(self, tokens: jax.Array) -> jax.Array:
     return self.embed_tokens(tokens)
+
+  def predict(self, x: jax.Array) -> jax.Array:
+    """What the last layer made -> logits of the tokens that follow."""
+    return self.logits(self.norm(x))
 
   def logits(self, hidden: jax.Array) -> jax.Array:
     """At least float32, whatever is computed in."""

@@ -8,7 +8,7 @@ from rlhfv_jax.models import layers
 from rlhfv_jax.models.beit3 import Beit3
 from rlhfv_jax.models.clip import Clip
 from rlhfv_jax.models.config import VLMConfig
-from rlhfv_jax.models.llama import Cache, Llama
+from rlhfv_jax.models.llama import Llama
 
 # What each tower was trained on: mean and deviation of red, green, blue.
 _STATISTICS = {
@@ -69,32 +69,38 @@ class VLM(nn.Module):
     position: jax.Array,
     mask: jax.Array,
     features: jax.Array | None = None,
-    cache: Cache | None = None,
-  ) -> tuple[jax.Array, Cache | None]:
-    """-> hidden states [B,L,D], and the cache of these tokens if one is given.
+  ) -> jax.Array:
+    """tokens, position i32[B,L], mask bool[B,1,L,L] -> hidden states [B,L,D].
 
-    tokens, position i32[B,L]; mask bool[B,1,L,S+L], S the slots of the cache.
+    `embed`, then the layers, then their norm.
     """
-    x = self._embed(tokens, features)
-    return self.language_model(x, position, mask, cache)
+    x = self.embed(tokens, features)
+    return self.language_model(x, position, mask)
 
   def logits(self, hidden: jax.Array) -> jax.Array:
     return self.language_model.logits(hidden)
+
+  def predict(self, x: jax.Array) -> jax.Array:
+    return self.language_model.predict(x)
 
   def whole(self, images: jax.Array, tokens: jax.Array) -> jax.Array:
     """Every parameter once: what `init` traces."""
     features = self.encode(images) if self.config.vision is not None else None
     mask = jnp.ones((1, 1, 1, 1), bool)
-    hidden, _ = self(tokens, jnp.zeros_like(tokens), mask, features)
+    hidden = self(tokens, jnp.zeros_like(tokens), mask, features)
     return self.logits(hidden)
 
-  def _embed(self, tokens, features):
+  def embed(
+    self, tokens: jax.Array, features: jax.Array | None = None
+  ) -> jax.Array:
     """Words by their row; placeholder k, the first P of them, by feature k."""
     if self.config.image_token is None:
       return self.language_model.embed(tokens)
     image = tokens == self.config.image_token
     # A placeholder's id may lie outside the vocabulary.
-    x = self.language_model.embed(jnp.where(image, 0, tokens))
+    inside = 0 <= self.config.image_token < self.config.text.vocab_size
+    word = self.config.image_token if inside else 0
+    x = self.language_model.embed(jnp.where(image, word, tokens))
     if features is None:
       return x
     k = jnp.cumsum(image, axis=1) - 1

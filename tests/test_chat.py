@@ -96,6 +96,20 @@ SYSTEM = (
       + '\n\n### Human: <im_start><image><im_end>\nQ1\n### Assistant: A1\n'
       '### Human: Q2\n### Assistant: A2\n### ',
     ),
+    (
+      'muffin_eval',
+      SYSTEM.format('human', 'human')
+      + '\n###Human: Q1\n<im_start><image><im_end>\n### Assistant: A1\n###'
+      'Human: Q2\n### Assistant: A2\n###',
+    ),
+    ('plain', '<image>A1\nA2\n'),
+    (
+      'llama3',
+      '<|start_header_id|>user<|end_header_id|>\n\n<image>\nQ1<|eot_id|>'
+      '<|start_header_id|>assistant<|end_header_id|>\n\nA1<|eot_id|>'
+      '<|start_header_id|>user<|end_header_id|>\n\nQ2<|eot_id|>'
+      '<|start_header_id|>assistant<|end_header_id|>\n\nA2<|eot_id|>',
+    ),
   ],
 )
 def test_a_conversation_is_written_to_the_letter(name, text):
@@ -104,7 +118,7 @@ def test_a_conversation_is_written_to_the_letter(name, text):
 
 
 def test_every_template_is_tested():
-  assert len(chat.TEMPLATES) == 4
+  assert len(chat.TEMPLATES) == 7
 
 
 def test_without_a_picture_there_is_no_placeholder():
@@ -161,7 +175,10 @@ def test_the_answer_is_its_own_characters_and_the_stop(kind, name):
   answer = found.kinds == chat.ANSWER
   start, end = found.offsets[answer][[0, -1], [0, 1]]
   stop = chat.stop_text(TOKENIZERS[kind], chat.template(name))
-  assert found.text[start:end].strip() == f'there is a red cup.{stop}'.strip()
+  said = f'there is a red cup.{stop}'.strip()
+  if name == 'muffin_eval':
+    said = f'Assistant: {said}'
+  assert found.text[start:end].strip() == said
   assert found.text[end:] == ' there is'
   assert not answer[: found.prompt].any()
 

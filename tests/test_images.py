@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from transformers import CLIPImageProcessorPil, LlavaImageProcessorPil
 
 from rlhfv_jax.data import images
 from rlhfv_jax.data.rows import Example, RowError
@@ -131,8 +132,208 @@ def test_any_bytes_are_a_picture_or_a_row_error(whole, changes):
 
 
 def test_an_unknown_policy_is_named_with_the_known_ones():
-  with pytest.raises(ValueError, match="'pad'.*squash"):
-    images.load(PNG, 8, policy='pad')
+  with pytest.raises(ValueError, match="'stretch'.*crop.*pad.*squash"):
+    images.load(PNG, 8, policy='stretch')
+  with pytest.raises(ValueError, match="'random'.*none.*trusted.*untrusted"):
+    images.load(PNG, 8, augment='random')
+
+
+# ---- policies, to the bit as the processors that models were trained with
+
+
+def processed(file: bytes, size: int, policy: str) -> np.ndarray:
+  """What transformers makes of a file, before it becomes floats."""
+  options = {'do_rescale': False, 'do_normalize': False}
+  if policy == 'squash':
+    options |= {
+      'size': {'height': size, 'width': size},
+      'do_center_crop': False,
+    }
+  else:
+    options |= {
+      'size': {'shortest_edge': size},
+      'crop_size': {'height': size, 'width': size},
+      'do_pad': policy == 'pad',
+    }
+  maker = CLIPImageProcessorPil if policy == 'crop' else LlavaImageProcessorPil
+  found = maker(**options)(Image.open(io.BytesIO(file)), return_tensors='np')
+  return found['pixel_values'][0].transpose(1, 2, 0)
+
+
+def noise(width: int, height: int, mode: str = 'RGB') -> Image.Image:
+  rng = np.random.default_rng(width * 1000 + height)
+  coarse = rng.integers(0, 256, (height // 3 + 1, width // 3 + 1, 3), np.uint8)
+  return Image.fromarray(coarse).resize((width, height)).convert(mode)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+  policy=st.sampled_from(sorted(images.POLICIES)),
+  width=st.integers(1, 90),
+  height=st.integers(1, 90),
+  size=st.integers(1, 60),
+)
+def test_a_policy_is_the_processors_to_the_bit(policy, width, height, size):
+  file = encoded(noise(width, height))
+  np.testing.assert_array_equal(
+    images.load(file, size, policy=policy), processed(file, size, policy)
+  )
+
+
+@pytest.mark.parametrize('size', [224, 336, 448])
+@pytest.mark.parametrize(
+  'shape', [(640, 480), (427, 640), (500, 333), (96, 96)]
+)
+@pytest.mark.parametrize('policy', sorted(images.POLICIES))
+def test_so_it_is_for_photographs(policy, shape, size):
+  file = encoded(noise(*shape), 'JPEG')
+  np.testing.assert_array_equal(
+    images.load(file, size, policy=policy), processed(file, size, policy)
+  )
+
+
+# What Pillow writes of each kind.
+MODES = {
+  'JPEG': ('RGB', 'L', 'CMYK', '1'),
+  'PNG': ('RGB', 'L', 'P', '1'),
+  'BMP': ('RGB', 'L', 'P', '1'),
+  'TIFF': ('RGB', 'L', 'P', '1', 'CMYK'),
+  'WEBP': ('RGB', 'L', 'P', 'CMYK'),
+  'GIF': ('RGB', 'L', 'P', '1'),
+}
+
+
+@pytest.mark.parametrize('policy', sorted(images.POLICIES))
+@pytest.mark.parametrize(
+  'kind, mode', [(kind, mode) for kind in MODES for mode in MODES[kind]]
+)
+def test_so_it_is_for_all_kinds_of_files(policy, kind, mode):
+  file = encoded(noise(40, 30, mode), kind)
+  np.testing.assert_array_equal(
+    images.load(file, 24, policy=policy), processed(file, 24, policy)
+  )
+
+
+@pytest.mark.parametrize('size', [448, 672])
+def test_squash_is_muffins_transform(size):
+  """Resize and ToTensor, with torchvision where it is, on uint8."""
+  transforms = pytest.importorskip('torchvision.transforms')
+  bicubic = transforms.InterpolationMode.BICUBIC
+  muffin = transforms.Compose(
+    [
+      transforms.Resize((size, size), interpolation=bicubic),
+      transforms.PILToTensor(),
+    ]
+  )
+  for shape in ((640, 480), (427, 640), (30, 800)):
+    file = encoded(noise(*shape), 'JPEG')
+    expected = muffin(Image.open(io.BytesIO(file)).convert('RGB'))
+    np.testing.assert_array_equal(
+      images.load(file, size), expected.numpy().transpose(1, 2, 0)
+    )
+
+
+def test_a_picture_has_everything_in_its_place_under_each_policy():
+  """A red frame around white: squash and pad keep it, crop cuts its sides."""
+  picture = Image.new('RGB', (60, 30), 'red')
+  picture.paste('white', (3, 3, 57, 27))
+  squashed, padded, cropped = (
+    images.load(encoded(picture), 30, policy=policy)
+    for policy in ('squash', 'pad', 'crop')
+  )
+  red, mean = [255, 0, 0], list(images.CLIP_MEAN)
+  assert squashed[15, 0].tolist() == squashed[0, 15].tolist() == red
+  assert padded[0, 15].tolist() == padded[-1, 15].tolist() == mean
+  assert padded[15, 0].tolist() == padded[15, -1].tolist() == red
+  assert cropped[0, 15].tolist() == red
+  assert cropped[15, 0].tolist() == [255] * 3
+
+
+# ---- pictures that are unusual
+
+
+@pytest.mark.parametrize('policy', sorted(images.POLICIES))
+@pytest.mark.parametrize('shape', [(1, 1), (1, 200), (200, 1), (2, 3)])
+def test_a_picture_of_hardly_any_pixels_is_one(policy, shape):
+  found = images.load(encoded(Image.new('RGB', shape, 'blue')), 16,
+                      policy=policy)  # fmt: skip
+  assert found.shape == (16, 16, 3)
+  assert found[8, 8].tolist() == [0, 0, 255] or policy == 'pad'
+
+
+@pytest.mark.parametrize('kind', ['GIF', 'PNG', 'WEBP', 'TIFF'])
+def test_of_a_moving_picture_the_first_is_taken(kind):
+  frames = [Image.new('RGB', (8, 8), colour) for colour in ('red', 'blue')]
+  file = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+  red = images.load(file, 8)[4, 4].astype(int)
+  assert red[0] > 240 and red[2] < 15
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_a_photograph_is_upright_however_it_was_held(orientation):
+  upright = noise(12, 8)
+  held = {
+    1: None, 2: 'FLIP_LEFT_RIGHT', 3: 'ROTATE_180', 4: 'FLIP_TOP_BOTTOM',
+    5: 'TRANSPOSE', 6: 'ROTATE_90', 7: 'TRANSVERSE', 8: 'ROTATE_270',
+  }[orientation]  # fmt: skip
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  stored = upright.transpose(Image.Transpose[held]) if held else upright
+  found = images.decode(encoded(stored, exif=exif))
+  np.testing.assert_array_equal(np.asarray(found), np.asarray(upright))
+
+
+def test_a_long_picture_is_bounded_before_it_is_scaled():
+  with pytest.raises(RowError, match='70000 x 1 pixels, .* 65535 on an edge'):
+    images.decode(encoded(Image.new('1', (70_000, 1))))
+  for shape in ((60_000, 1), (1, 60_000)):
+    file = encoded(Image.new('1', shape, 1))
+    assert (images.load(file, 336) == 255).all()
+    with pytest.raises(RowError, match='become 60000 x 60000, the limit is'):
+      images.load(file, 336, policy='pad')
+    with pytest.raises(
+      RowError, match=r'become (336|20160000) x (336|20160000)'
+    ):
+      images.load(file, 336, policy='crop')
+
+
+# ---- views
+
+
+def test_a_view_is_the_same_wherever_it_is_looked_at():
+  rows = [example('a', encoded(noise(40, 30)))]
+  here = images.Pictures(rows, 16, augment='untrusted', seed=3, views=4)
+  there = pickle.loads(pickle.dumps(here))
+  for k in (3, 1, 0, 2):
+    np.testing.assert_array_equal(here[k], there[k])
+    assert here.name(k) == there.name(k)
+  other = images.Pictures(rows, 16, augment='untrusted', seed=4, views=4)
+  looks = {p[k].tobytes() for p in (here, other) for k in range(4)}
+  assert len(looks) == 8
+  assert len({p.name(k) for p in (here, other) for k in range(4)}) == 8
+
+
+def test_views_of_a_picture_do_not_hang_on_its_row():
+  """So that a filtered or shuffled source keeps its cached reference."""
+  a, b = (example(n, encoded(noise(40, w))) for n, w in (('a', 30), ('b', 20)))
+  one, two = (
+    images.Pictures(rows, 16, augment='untrusted', views=2)
+    for rows in ([a, b], [b])
+  )
+  np.testing.assert_array_equal(one[1], two[0])
+  np.testing.assert_array_equal(one[3], two[1])
+  assert (one.name(1), one.name(3)) == (two.name(0), two.name(1))
+
+
+def test_one_plain_view_is_named_by_the_picture():
+  pictures = images.Pictures([example('a', PNG), example('none', None)], 8)
+  assert pictures.name(0) == images.digest(PNG)
+  assert pictures.name(1) is None
+
+
+def test_views_that_are_all_alike_are_refused():
+  with pytest.raises(ValueError, match='3 views of pictures that nothing cha'):
+    images.Pictures([example('a', PNG)], 8, views=3)
 
 
 def example(name: str, image: bytes | None) -> Example:

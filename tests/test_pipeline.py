@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import pickle
 import threading
 import time
 
@@ -140,6 +141,45 @@ def test_workers_change_nothing(workers, again, tmp_path):
     if again:
       reader.set_state({'step': 1})
       assert equal(next(reader), alone[1])
+
+
+def test_a_worker_is_sent_the_plan_and_the_names_of_files(tmp_path):
+  """No tokens and nothing that belongs to them, however much there is."""
+  sources.write(tmp_path / 'a.parquet', map(example, range(N)))
+  pictures = images.Pictures(sources.read(tmp_path / 'a.parquet'), 8)
+  pictures[0]
+  values = [np.zeros(10_000) for _ in range(N)]
+  with contextlib.closing(
+    batches(pictures, extras={'ref_logps': lambda i: values[i]})
+  ) as reader:
+    next(reader)
+    sent = pickle.dumps(reader.items.shown)
+  # Lengths and prompts, 4 bytes a number, and names.
+  assert len(sent) < 4 * (lengths(ROWS).size + N) + 2000
+  again = pickle.loads(sent)
+  for step in (0, STEPS + 1):
+    np.testing.assert_array_equal(again[step], WHOLE[step][1]['images'])
+
+
+@pytest.mark.parametrize('counts', [(2, 4), (4, 1), (1, 2), (8, 2)])
+def test_rows_of_an_epoch_over_a_change_of_processes(counts):
+  """Stopped in the middle of the second epoch: none twice and none lost."""
+  seen, state = [], {'step': 0}
+  for count, stop in zip(counts, (STEPS + 2, EPOCHS * STEPS), strict=True):
+    readers = [
+      batches(process_index=p, process_count=count) for p in range(count)
+    ]
+    for reader in readers:
+      reader.set_state(state)
+    while readers[0].get_state()['step'] < stop:
+      seen.append(np.concatenate([next(r)[1]['index'] for r in readers]))
+    state = readers[-1].get_state()
+    for reader in readers:
+      assert reader.get_state() == state
+      reader.close()
+  for epoch in range(EPOCHS):
+    index = np.concatenate(seen[epoch * STEPS : (epoch + 1) * STEPS])
+    assert sorted(index[index >= 0]) == list(range(N))
 
 
 @pytest.mark.parametrize('threads', [1, 4])

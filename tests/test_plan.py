@@ -139,6 +139,8 @@ def test_chosen_buckets_hold_all_rows(seed, n, at_most, multiple, alone):
   place = plan.assign(lengths, buckets, prompts=prompts)
   taken = np.array([plan.slots(b) for b in buckets])[place].sum()
   assert waste == pytest.approx(1 - lengths.sum() / taken)
+  told = plan.padding(lengths, buckets, prompts=prompts)
+  assert told == pytest.approx(waste)
 
 
 def test_more_shapes_waste_less():

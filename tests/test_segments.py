@@ -1,11 +1,13 @@
 """Word spans rebuild the answer they come from; tokens that meet one get 2."""
 
+import difflib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhfv_jax.data.segments import roles_from_spans, spans
+from rlhfv_jax.data.segments import gaps, roles_from_spans, spans
 
 _WORDS = [
   'a',
@@ -122,3 +124,13 @@ def test_an_inserted_word_takes_its_space_not_its_neighbour():
   """`a red cup` in tokens that carry the space before them."""
   (chosen, _), offsets = spans('a red cup', 'a cup'), [(0, 1), (1, 5), (5, 9)]
   assert roles_from_spans(chosen, offsets).tolist() == [1, 2, 1]
+
+
+@given(
+  st.lists(st.sampled_from('abcd '), max_size=40),
+  st.lists(st.sampled_from('abcd '), max_size=40),
+)
+def test_words_match_as_in_difflib(old, new):
+  slow = difflib.SequenceMatcher(None, old, new, autojunk=False)
+  opcodes = slow.get_opcodes()
+  assert gaps(old, new) == [tuple(o[1:]) for o in opcodes if o[0] != 'equal']

@@ -1,5 +1,6 @@
 """What was written is read back; what was cut short says so by name."""
 
+import dataclasses
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,9 +14,9 @@ from rlhfv_jax.data.rows import Example
 
 
 def example(i: int, image: bytes | None = None) -> Example:
-  spans = None if i % 3 else (((0, 4, 'object'), (5, 6, None)), ())
   turns = (('user', f'question {i}'), ('assistant', 'yes'), ('user', 'why?'))
   answers = ('because', f'no {i}', '')[: 1 + i % 3]
+  spans = None if i % 3 else (((0, 4, 'object'), (5, 6, None)),)
   return Example(f'row-{i}', image, turns, answers, spans)
 
 
@@ -157,3 +158,31 @@ def test_a_digest_names_the_content_not_the_file(tmp_path):
   rows[30] = example(30, b'another picture')
   sources.write(tmp_path / 'a.parquet', rows)
   assert name != sources.digest(tmp_path / 'a.parquet')
+
+
+def test_a_file_from_before_the_newer_columns_is_read(tmp_path):
+  rows = noise(9)
+  sources.write(tmp_path / 'a.parquet', rows)
+  table = pq.read_table(tmp_path / 'a.parquet')
+  old = ['id', 'image', 'turns', 'answers', 'spans']
+  pq.write_table(table.select(old), tmp_path / 'old.parquet')
+  assert list(sources.read(tmp_path / 'old.parquet')) == rows
+
+
+def test_a_digest_is_of_all_that_is_known(tmp_path):
+  names = set()
+  for known in ({}, {'annotator': 'a'}, {'facts': ('a',)}, {'extra': {'a': 1}}):
+    row = dataclasses.replace(example(1), **known)
+    sources.write(tmp_path / 'a.parquet', [row])
+    assert list(sources.read(tmp_path / 'a.parquet')) == [row]
+    names.add(sources.digest(tmp_path / 'a.parquet'))
+  assert len(names) == 4
+
+
+def test_a_path_alone_is_our_own_parquet(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  sources.write('a.parquet', noise(3))
+  for spec in ('a.parquet', f'{tmp_path}/a.parquet', 'examples:a.parquet'):
+    assert list(sources.open(spec)) == noise(3)
+  assert sources.split('gs://bucket/a') == ('examples', 'gs://bucket/a')
+  assert sources.split('trl:gs://bucket/a') == ('trl', 'gs://bucket/a')

@@ -1,29 +1,30 @@
 """Pictures: encoded bytes -> u8[H,W,3], as the vision tower wants them."""
 
-import hashlib
 import io
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from rlhfv_jax.data.augment import AUGMENTATIONS
 from rlhfv_jax.data.rows import Example, RowError
+from rlhfv_jax.data.views import digest as digest
+from rlhfv_jax.data.views import name, roll
 
-MAX_PIXELS = 50_000_000
-
-
-def digest(encoded: bytes | None) -> str | None:
-  """Names a picture by its encoded bytes."""
-  return encoded and hashlib.blake2b(encoded, digest_size=16).hexdigest()
+MAX_PIXELS = 2**26  # phones make 48 million
+MAX_EDGE = 65_535  # as in JPEG: one longer takes memory while it is scaled
+CLIP_MEAN = (122, 116, 104)  # CLIP's mean colour, rounded down as in LLaVA
 
 
 def decode(encoded: bytes) -> Image.Image:
-  """RGB, upright; what is transparent becomes white."""
+  """RGB, upright; what is transparent becomes white. The first of several."""
   try:
     picture = Image.open(io.BytesIO(encoded))
     width, height = picture.size
-    if width * height <= MAX_PIXELS:
-      return _rgb(ImageOps.exif_transpose(picture))
+    if width * height <= MAX_PIXELS and max(width, height) <= MAX_EDGE:
+      picture.load()
+      ImageOps.exif_transpose(picture, in_place=True)
+      return _rgb(picture)
   except UnidentifiedImageError as error:
     raise RowError(
       'undecodable picture', f'{len(encoded)} bytes of no known format'
@@ -34,7 +35,8 @@ def decode(encoded: bytes) -> Image.Image:
     ) from error
   raise RowError(
     'picture too large',
-    f'{width} x {height} pixels, the limit is {MAX_PIXELS}: scale it down',
+    f'{width} x {height} pixels, the limit is {MAX_PIXELS}, and {MAX_EDGE} on '
+    'an edge: scale it down',
   )
 
 
@@ -47,31 +49,76 @@ def _rgb(picture: Image.Image) -> Image.Image:
     over = picture.convert('RGBA')
     paper = Image.new('RGBA', over.size, 'white')
     picture = Image.alpha_composite(paper, over)
-  return picture.convert('RGB')
+  return picture if picture.mode == 'RGB' else picture.convert('RGB')
 
 
 def squash(picture: Image.Image, size: int) -> Image.Image:
   """To the square, whatever the aspect ratio, as RLHF-V evaluates."""
-  if picture.size == (size, size):
-    return picture
   return picture.resize((size, size), Image.Resampling.BICUBIC)
 
 
-POLICIES = {'squash': squash}
+def pad(picture: Image.Image, size: int) -> Image.Image:
+  """All of it, in the middle of a square of CLIP's mean colour, as in LLaVA."""
+  (width, height), side = picture.size, max(picture.size)
+  if width != height:
+    _check(picture, side, side)
+    canvas = Image.new('RGB', (side, side), CLIP_MEAN)
+    canvas.paste(picture, ((side - width) // 2, (side - height) // 2))
+    picture = canvas
+  return squash(picture, size)
 
 
-def load(encoded: bytes, size: int, *, policy: str = 'squash') -> np.ndarray:
-  """u8[size,size,3]."""
+def crop(picture: Image.Image, size: int) -> Image.Image:
+  """The square in the middle, as CLIP was trained: the short edge fills it."""
+  width, height = picture.size
+  w = int(size * width / height) if height < width else size
+  h = int(size * height / width) if width < height else size
+  _check(picture, w, h)
+  left, top = (w - size) // 2, (h - size) // 2
+  scaled = picture.resize((w, h), Image.Resampling.BICUBIC)
+  return scaled.crop((left, top, left + size, top + size))
+
+
+def _check(picture: Image.Image, width: int, height: int) -> None:
+  if width * height > MAX_PIXELS:
+    raise RowError(
+      'picture too large',
+      f'{" x ".join(map(str, picture.size))} pixels have to become {width} x '
+      f'{height}, the limit is {MAX_PIXELS}: cut it, or squash pictures',
+    )
+
+
+POLICIES = {'squash': squash, 'pad': pad, 'crop': crop}
+
+
+def load(
+  encoded: bytes,
+  size: int,
+  *,
+  policy: str = 'squash',
+  augment: str = 'none',
+  seed: int = 0,
+  view: int = 0,
+) -> np.ndarray:
+  """u8[size,size,3]: a view of the picture."""
   if policy not in POLICIES:
     raise ValueError(f'image policy {policy!r}: one of {sorted(POLICIES)}')
-  return np.asarray(POLICIES[policy](decode(encoded), size))
+  if augment not in ('none', *AUGMENTATIONS):
+    known = ['none', *AUGMENTATIONS]
+    raise ValueError(f'augmentation {augment!r}: one of {known}')
+  picture, fit = decode(encoded), POLICIES[policy]
+  if augment == 'none':
+    return np.asarray(fit(picture, size))
+  dice = roll(name(encoded, augment=augment, seed=seed, view=view))
+  return np.asarray(AUGMENTATIONS[augment](picture, size, fit=fit, roll=dice))
 
 
 class Pictures:
   """The pictures of a source by row number; kept in memory where they are few.
 
-  A row without a picture is black. A worker process decodes for itself: the
-  kept pictures are not sent to it.
+  With K `views` of N pictures, row i + kN is view k of picture i. A row without
+  a picture is black. A worker process decodes for itself: the kept pictures are
+  not sent to it.
   """
 
   def __init__(
@@ -80,15 +127,27 @@ class Pictures:
     size: int,
     policy: str = 'squash',
     cache_bytes: int = 2**30,
+    augment: str = 'none',
+    seed: int = 0,
+    views: int = 1,
   ):
+    if views > 1 and augment == 'none':
+      raise ValueError(
+        f'{views} views of pictures that nothing changes would be alike: '
+        f'choose an augmentation of {sorted(AUGMENTATIONS)}, or one view'
+      )
     self.examples, self.size, self.policy = examples, size, policy
-    self._kept = None
-    if len(examples) * size * size * 3 <= cache_bytes:
-      self._kept = np.zeros((len(examples), size, size, 3), np.uint8)
-      self._known = np.zeros(len(examples), bool)
+    self.augment, self.seed, self.views = augment, seed, views
+    self._kept, total = None, len(examples) * views
+    if total * size * size * 3 <= cache_bytes:
+      self._kept = np.zeros((total, size, size, 3), np.uint8)
+      self._known = np.zeros(total, bool)
 
   def __reduce__(self):
-    return Pictures, (self.examples, self.size, self.policy, 0)
+    return Pictures, (
+      self.examples, self.size, self.policy, 0, self.augment, self.seed,
+      self.views,
+    )  # fmt: skip
 
   def __getitem__(self, index: int) -> np.ndarray:
     if self._kept is None:
@@ -98,13 +157,24 @@ class Pictures:
       self._known[index] = True
     return self._kept[index]
 
+  def name(self, index: int) -> str | None:
+    """Names the pixels of a row: what a cache depends on."""
+    view, i = divmod(index, len(self.examples))
+    return name(
+      self.examples[i].image, augment=self.augment, seed=self.seed, view=view
+    )
+
   def _load(self, index: int) -> np.ndarray:
-    example = self.examples[index]
+    view, i = divmod(index, len(self.examples))
+    example = self.examples[i]
     if example.image is None:
       return np.zeros((self.size, self.size, 3), np.uint8)
     try:
-      return load(example.image, self.size, policy=self.policy)
+      return load(
+        example.image, self.size, policy=self.policy, augment=self.augment,
+        seed=self.seed, view=view,
+      )  # fmt: skip
     except RowError as error:
       raise RowError(
-        error.reason, f'row {index} ({example.id}): {error.detail}'
+        error.reason, f'row {i} ({example.id}): {error.detail}'
       ) from error

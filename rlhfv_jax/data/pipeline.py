@@ -1,4 +1,9 @@
-"""The pipeline: from the plan to this process's batches, read ahead."""
+"""The pipeline: from the plan to this process's batches, read ahead.
+
+Worker processes make pictures, which is all that takes long, from the source
+and the plan. What is known already, tokens and what belongs to them, stays in
+this process: no worker has a copy of it.
+"""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +20,12 @@ from rlhfv_jax.data.rows import Lookup, Rows, assemble, lengths, prompts
 Item = tuple[plan.Bucket, dict[str, np.ndarray]]
 
 
-class Items(Sequence):
-  """Item k: this process's slice of global batch k, counted over the epochs."""
+class Steps(Sequence):
+  """Step k: its bucket and this process's rows, counted over the epochs."""
 
   def __init__(
     self,
     rows: Rows,
-    images: Pictures | None,
     *,
     seed: int,
     buckets: Sequence[plan.Bucket],
@@ -30,23 +34,19 @@ class Items(Sequence):
     shuffle: bool = True,
     process_index: int = 0,
     process_count: int = 1,
-    extras: Mapping[str, Lookup] | None = None,
-    read: bool = False,
   ):
     if batch % process_count:
       raise ValueError(
         f'a batch of {batch} rows does not divide over {process_count} '
         f'processes: make it a multiple of {process_count}'
       )
-    self.rows, self.images, self.epochs = rows, images, epochs
-    self.extras, self.read = dict(extras or {}), read
     share = batch // process_count
     self.part = slice(process_index * share, (process_index + 1) * share)
-    self.seed, self.shuffle = seed, shuffle
+    self.seed, self.epochs, self.shuffle = seed, epochs, shuffle
     self.shapes = {
       'buckets': [tuple(bucket) for bucket in buckets],
       'batch': batch,
-      'prompts': prompts(rows),
+      'prompts': np.asarray(prompts(rows)),
     }
     self.lengths = lengths(rows)
     self.steps = plan.steps_per_epoch(self.lengths, **self.shapes)
@@ -56,18 +56,15 @@ class Items(Sequence):
     return self.epochs * self.steps
 
   def __repr__(self) -> str:
-    return f'Items({self.rows.kept} rows, {self.epochs} x {self.steps} batches)'
+    return f'Steps({len(self.lengths)} rows, {self.epochs} x {self.steps})'
 
-  def __getitem__(self, step: int) -> Item:
+  def __getitem__(self, step: int) -> tuple[plan.Bucket, np.ndarray]:
     epoch, place = divmod(step, self.steps)
     bucket, indices = self._plan(epoch)[place]
-    indices = indices[self.part]
-    batch = assemble(
-      self.rows, indices, bucket, extras=self.extras, read=self.read
-    )
-    if self.images is not None:
-      batch['images'] = self._pictures(indices)
-    return bucket, batch
+    return bucket, indices[self.part]
+
+  def __getstate__(self) -> dict[str, Any]:
+    return self.__dict__ | {'_planned': {}}
 
   def _plan(self, epoch: int) -> list[tuple[plan.Bucket, np.ndarray]]:
     planned = self._planned.get(epoch)
@@ -81,7 +78,21 @@ class Items(Sequence):
       }
     return planned
 
-  def _pictures(self, indices: np.ndarray) -> np.ndarray:
+
+class Shown(Sequence):
+  """Item k: the pictures of step k."""
+
+  def __init__(self, steps: Steps, images: Pictures):
+    self.steps, self.images = steps, images
+
+  def __len__(self) -> int:
+    return len(self.steps)
+
+  def __repr__(self) -> str:
+    return f'Shown({self.steps!r})'
+
+  def __getitem__(self, step: int) -> np.ndarray:
+    _, indices = self.steps[step]
     size = self.images.size
     pictures = np.zeros((len(indices), size, size, 3), np.uint8)
     for b, index in enumerate(indices):
@@ -90,48 +101,86 @@ class Items(Sequence):
     return pictures
 
 
+class Items(Sequence):
+  """Item k: this process's slice of global batch k, counted over the epochs."""
+
+  def __init__(
+    self,
+    rows: Rows,
+    images: Pictures | None,
+    *,
+    extras: Mapping[str, Lookup] | None = None,
+    read: bool = False,
+    **options: Any,
+  ):
+    self.steps, self.rows = Steps(rows, **options), rows
+    self.extras, self.read = dict(extras or {}), read
+    self.shown = None if images is None else Shown(self.steps, images)
+
+  def __len__(self) -> int:
+    return len(self.steps)
+
+  def __repr__(self) -> str:
+    return f'Items({self.steps!r})'
+
+  def __getitem__(self, step: int) -> Item:
+    bucket, batch = self.told(step)
+    if self.shown is not None:
+      batch['images'] = self.shown[step]
+    return bucket, batch
+
+  def told(self, step: int) -> Item:
+    """All but the pictures."""
+    bucket, indices = self.steps[step]
+    return bucket, assemble(
+      self.rows, indices, bucket, extras=self.extras, read=self.read
+    )
+
+
+class Told(Sequence):
+  """Items without their pictures."""
+
+  def __init__(self, items: Items):
+    self.items = items
+
+  def __len__(self) -> int:
+    return len(self.items)
+
+  def __repr__(self) -> str:
+    return f'Told({self.items!r})'
+
+  def __getitem__(self, step: int) -> Item:
+    return self.items.told(step)
+
+
 class Batches(Iterator):
-  """Items in order, read ahead. Its state is the step: {'step': k}."""
+  """Batches in order, read ahead. Its state is the step: {'step': k}."""
 
   def __init__(
     self, items: Items, start: int = 0, *, workers: int, threads: int
   ):
     self.items, self.step = items, start
     self.workers, self.threads = workers, threads
-    self._running = None
+    self._running: list[Any] = []
 
   def __next__(self) -> Item:
     if self.step >= len(self.items):
       self.close()
       raise StopIteration
-    if self._running is None:
+    if not self._running:
       self._running = self._read_ahead()
-    bucket, batch = next(self._running)
+    (bucket, batch), *pictures = map(next, self._running)
+    if pictures:
+      batch = batch | {'images': pictures[0]}
     self.step += 1
-    if self.workers:
-      # Out of shared memory, which is small in many containers.
-      batch = {name: np.array(array) for name, array in batch.items()}
     return bucket, batch
 
-  def _read_ahead(self) -> Iterator[Item]:
-    data = grain.MapDataset.source(self.items)
-    # Endless, and stopped by us: workers that reach an end leave their last
-    # batches in shared memory.
-    data = data.slice(slice(self.step, None)).repeat()
-    ahead = max(2, self.threads)
-    data = data.to_iter_dataset(
-      grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=ahead)
-    )
-    if self.workers:
-      if not flags.FLAGS.is_parsed():
-        # grain reads absl flags, which a notebook never parses.
-        flags.FLAGS.mark_as_parsed()
-      data = data.mp_prefetch(
-        grain.MultiprocessingOptions(
-          num_workers=self.workers, per_worker_buffer_size=2
-        )
-      )
-    return iter(data)
+  def _read_ahead(self) -> list[Iterator]:
+    items, at = self.items, (self.step, self.threads)
+    if not self.workers or items.shown is None:
+      return [iter(_ahead(items, *at))]
+    pictures = _ahead(items.shown, *at, self.workers)
+    return [iter(_ahead(Told(items), *at)), iter(pictures)]
 
   def get_state(self) -> dict[str, int]:
     return {'step': self.step}
@@ -142,13 +191,38 @@ class Batches(Iterator):
 
   def close(self) -> None:
     """Ends the readers; the next item starts them again."""
-    if self._running is not None:
-      self._running.close()
-      self._running = None
+    for reader in self._running:
+      reader.close()
+    self._running = []
 
   def __del__(self):
     with contextlib.suppress(Exception):
       self.close()
+
+
+def _ahead(
+  items: Sequence, start: int, threads: int, workers: int = 0
+) -> grain.IterDataset:
+  """The items from `start` on, made in threads or in worker processes."""
+  data = grain.MapDataset.source(items)
+  # Endless, and stopped by us: workers that reach an end leave their last
+  # batches in shared memory.
+  data = data.slice(slice(start, None)).repeat()
+  data = data.to_iter_dataset(
+    grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2, threads))
+  )
+  if not workers:
+    return data
+  if not flags.FLAGS.is_parsed():
+    # grain reads absl flags, which a notebook never parses.
+    flags.FLAGS.mark_as_parsed()
+  data = data.mp_prefetch(
+    grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+  )
+  # Out of shared memory, which is small in many containers, while others work.
+  return grain.experimental.ThreadPrefetchIterDataset(
+    data.map(np.array), prefetch_buffer_size=1
+  )
 
 
 def batches(
@@ -168,7 +242,7 @@ def batches(
 
   The same batches for any number of workers and, taken together, for any
   number of processes. `options`: shuffle, process_index, process_count, extras,
-  read, as of `Items`.
+  read, as of `Steps` and `Items`.
   """
   items = Items(
     rows,

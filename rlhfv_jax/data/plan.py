@@ -54,6 +54,19 @@ def assign(
   return place
 
 
+def padding(
+  lengths: np.ndarray,
+  buckets: Sequence[Bucket],
+  *,
+  prompts: np.ndarray | None = None,
+) -> float:
+  """The share of the slots that no token fills; whole batches aside."""
+  place = assign(lengths, buckets, prompts=prompts)
+  counts = np.bincount(place[place >= 0], minlength=len(buckets))
+  taken = sum(n * slots(b) for n, b in zip(counts, buckets, strict=True))
+  return float(1 - lengths.sum() / taken) if taken else 0.0
+
+
 def steps_per_epoch(
   lengths: np.ndarray,
   *,

@@ -8,64 +8,20 @@ at the end of what the answers share, or at T where that is earlier.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-Span = tuple[int, int, str]
+from rlhfv_jax.data.example import Example as Example
+from rlhfv_jax.data.example import RowError as RowError
+from rlhfv_jax.data.example import Span as Span
+from rlhfv_jax.data.example import from_dict as from_dict
+from rlhfv_jax.data.example import to_dict as to_dict
+
 # Row number -> for each answer, f32 values of the scored tokens of its path.
 Lookup = Callable[[int], Sequence[np.ndarray]]
-
-
-class RowError(ValueError):
-  """A row that cannot be used. `reason` is the kind, `detail` the case."""
-
-  def __init__(self, reason: str, detail: str = ''):
-    super().__init__(f'{reason}: {detail}' if detail else reason)
-    self.reason, self.detail = reason, detail
-
-  def __reduce__(self):
-    return RowError, (self.reason, self.detail)
-
-
-@dataclass(frozen=True)
-class Example:
-  """A conversation about a picture that ends with the user, and its answers.
-
-  One answer is a demonstration, two are (chosen, rejected), none asks for one.
-  """
-
-  id: str
-  image: bytes | None  # encoded, as PNG or JPEG
-  turns: tuple[tuple[str, str], ...]  # (role, text), 'user' or 'assistant'
-  answers: tuple[str, ...] = ()
-  spans: tuple[tuple[Span, ...], ...] | None = None  # corrected, per answer
-
-
-def to_dict(example: Example) -> dict[str, Any]:
-  """What JSON could hold, but for the picture's bytes."""
-  return {
-    'id': example.id,
-    'image': example.image,
-    'turns': [list(turn) for turn in example.turns],
-    'answers': list(example.answers),
-    'spans': example.spans
-    and [[list(span) for span in answer] for answer in example.spans],
-  }
-
-
-def from_dict(row: Mapping[str, Any]) -> Example:
-  spans = row.get('spans')
-  return Example(
-    id=str(row['id']),
-    image=row.get('image'),
-    turns=tuple((role, text) for role, text in row['turns']),
-    answers=tuple(row.get('answers', ())),
-    spans=spans
-    and tuple(tuple(tuple(span) for span in answer) for answer in spans),
-  )
 
 
 class Row(NamedTuple):
@@ -124,11 +80,7 @@ def pack(
 ) -> Rows:
   """Rows in flat arrays; None stands for a rejected row."""
   counts = {len(row.answers) for row in rows if row is not None}
-  if len(counts) > 1:
-    raise ValueError(
-      f'rows of {sorted(counts)} answers in one set: make a set for each, '
-      'demonstrations (1) apart from pairs (2)'
-    )
+  check_alike(counts)
   answers = counts.pop() if counts else 1
   sizes = np.zeros((len(rows), 1 + answers), np.int32)
   heads = np.zeros(len(rows), np.int32)
@@ -150,6 +102,45 @@ def pack(
     ids=tuple(ids),
     rejected=tuple(rejected),
   )
+
+
+def join(parts: Sequence[Rows]) -> Rows:
+  """Rows one after the other. A part without any fits to all."""
+  counts = {part.sizes.shape[1] - 1 for part in parts if part.kept}
+  check_alike(counts)
+  answers = counts.pop() if counts else 1
+  sizes = np.zeros((sum(map(len, parts)), 1 + answers), np.int32)
+  starts = np.zeros((len(sizes), 2), np.int64)
+  at, begin = 0, np.zeros(2, np.int64)
+  for part in parts:
+    if part.kept:
+      sizes[at : at + len(part)] = part.sizes
+    starts[at : at + len(part)] = part.starts + begin
+    at += len(part)
+    begin += [len(part.tokens), len(part.roles)]
+
+  def whole(name: str, dtype: type) -> np.ndarray:
+    none = np.zeros(0, dtype)
+    return np.concatenate([none, *(getattr(part, name) for part in parts)])
+
+  return Rows(
+    tokens=whole('tokens', np.int32),
+    roles=whole('roles', np.int8),
+    sizes=sizes,
+    heads=whole('heads', np.int32),
+    starts=starts,
+    ids=tuple(id for part in parts for id in part.ids),
+    rejected=tuple(row for part in parts for row in part.rejected),
+  )
+
+
+def check_alike(counts: Collection[int]) -> None:
+  """Rows of one set have so many answers each."""
+  if len(counts) > 1:
+    raise ValueError(
+      f'rows of {sorted(counts)} answers in one set: make a set for each, '
+      'demonstrations (1) apart from pairs (2)'
+    )
 
 
 def row(rows: Rows, index: int) -> Row:

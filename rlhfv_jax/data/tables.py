@@ -1,0 +1,163 @@
+"""Tables: the rows of parquet files by number, a small group at a time."""
+
+import glob
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rlhfv_jax.data import places, regroup
+from rlhfv_jax.data.example import RowError
+
+KEPT_BYTES = 2**25
+_SHARD = re.compile(r'(.*?)-?(\d+)-of-(\d+)')
+
+
+class Table(Sequence):
+  """Rows, as dicts, of parquet files one after the other.
+
+  The files are mapped, not loaded. What goes to a worker process is the list of
+  files; it opens them once, when it is told of them.
+  """
+
+  def __init__(self, paths: Sequence[Path]):
+    self.paths = tuple(paths)
+    self._files = [open_file(regroup.small_groups(p)) for p in self.paths]
+    self._groups = [
+      (f, g)
+      for f, file in enumerate(self._files)
+      for g in range(file.metadata.num_row_groups)
+    ]
+    counts = [
+      self._files[f].metadata.row_group(g).num_rows for f, g in self._groups
+    ]
+    self._ends = np.cumsum([0, *counts])
+    files = np.cumsum([0] + [file.metadata.num_rows for file in self._files])
+    self._starts = files.tolist()
+    self._kept: OrderedDict[int, pa.Table] = OrderedDict()
+    self._lock = threading.Lock()
+
+  def __reduce__(self):
+    return Table, (self.paths,)
+
+  def __repr__(self) -> str:
+    return f'Table({[str(path) for path in self.paths]})'
+
+  def __len__(self) -> int:
+    return int(self._ends[-1])
+
+  def __getitem__(self, index: int) -> dict:
+    group = int(np.searchsorted(self._ends, index, side='right')) - 1
+    table = self._read(group)
+    try:
+      (row,) = table.slice(index - int(self._ends[group]), 1).to_pylist()
+    except UnicodeDecodeError as error:
+      raise RowError(
+        'not UTF-8', f'byte {error.object[error.start]:#x} in a column of text'
+      ) from error
+    return row
+
+  @property
+  def columns(self) -> list[str]:
+    return self._files[0].schema_arrow.names
+
+  def where(self, index: int) -> str:
+    file = int(np.searchsorted(self._starts, index, side='right')) - 1
+    return f'{self.paths[file]}, row {index - self._starts[file]}'
+
+  def files(self) -> list[Path]:
+    return list(self.paths)
+
+  def _read(self, group: int) -> pa.Table:
+    with self._lock:
+      if group not in self._kept:
+        f, g = self._groups[group]
+        try:
+          self._kept[group] = self._files[f].read_row_group(g)
+        except (pa.ArrowException, OSError) as error:
+          raise ValueError(
+            f'{self.paths[f]}, group {g}: cannot be read ({short(error)}): '
+            'the file is damaged, make it again'
+          ) from error
+        while len(self._kept) > 1 and self._bytes() > KEPT_BYTES:
+          self._kept.popitem(last=False)
+      self._kept.move_to_end(group)
+      return self._kept[group]
+
+  def _bytes(self) -> int:
+    return sum(table.nbytes for table in self._kept.values())
+
+
+def read(
+  paths: Iterable[str | Path], columns: Sequence[str], what: str
+) -> Table:
+  """The rows of files or folders that have these columns: `what` they are."""
+  table = Table([file for path in paths for file in files(path)])
+  for path, file in zip(table.paths, table._files, strict=True):
+    found = file.schema_arrow.names
+    missing = [name for name in columns if name not in found]
+    if missing:
+      raise ValueError(
+        f'{path}: no column {", ".join(missing)} among {", ".join(found)}: '
+        f'this is not {what}'
+      )
+  return table
+
+
+def files(path: str | Path) -> list[Path]:
+  """The parquet files that a path means: a file, a folder, or a pattern."""
+  path = places.here(path)
+  if '://' in path:
+    return [places.file(path)]
+  path = Path(path)
+  if glob.has_magic(str(path)) and not path.exists():
+    found = sorted(map(Path, glob.glob(str(path))))
+  elif path.is_dir():
+    found = sorted(path.glob('*.parquet')) or sorted(
+      path.glob('data/*.parquet')
+    )
+  else:
+    return [path]
+  if not found:
+    raise ValueError(f'{path}: no parquet files')
+  _check_shards(path, found)
+  return found
+
+
+def _check_shards(path: Path, found: Sequence[Path]) -> None:
+  """One split, all of it."""
+  shards = [match for p in found if (match := _SHARD.fullmatch(p.stem))]
+  splits = sorted({shard[1] for shard in shards})
+  if len(splits) > 1:
+    raise ValueError(
+      f'{path}: the splits {", ".join(splits)}: name one, as '
+      f'{found[0].parent}/{splits[-1]}-*.parquet'
+    )
+  if shards and len(shards) != int(shards[0][3]):
+    raise ValueError(
+      f'{path}: {len(shards)} shards of {int(shards[0][3])}: copy the missing '
+      'ones'
+    )
+
+
+def open_file(path: Path) -> pq.ParquetFile:
+  if not path.exists():
+    raise ValueError(f'{path}: no such file')
+  try:
+    return pq.ParquetFile(
+      path, memory_map=True, page_checksum_verification=True
+    )
+  except (pa.ArrowException, OSError) as error:
+    raise ValueError(
+      f'{path}: not a whole parquet file, {path.stat().st_size} bytes '
+      f'({short(error)}): its writing or copying was cut short, do it again'
+    ) from error
+
+
+def short(error: Exception) -> str:
+  return ' '.join(str(error).split())

@@ -1,0 +1,245 @@
+"""VQA v2, A-OKVQA and Flickr30k Entities: official files as conversations."""
+
+import json
+import pickle
+
+import pytest
+from PIL import Image
+
+from rlhfv_jax.data import sources
+from rlhfv_jax.data.example import RowError
+from rlhfv_jax.data.formats import flickr30k_entities as flickr
+from rlhfv_jax.data.formats import vqav2
+
+IMAGES = (42, 7, 7, 42, 7, 99)
+KINDS = ('other', 'yes/no', 'yes/no', 'yes/no', 'number', 'yes/no')
+
+
+def picture(path, colour=0):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.new('RGB', (8, 6), (colour, 0, 0)).save(path)
+
+
+@pytest.fixture
+def vqa(tmp_path):
+  """Six questions about three pictures; the answers stand in another order."""
+  for split in ('train', 'val'):
+    questions = [
+      {'image_id': image, 'question': f'question {k}?', 'question_id': 100 + k}
+      for k, image in enumerate(IMAGES)
+    ]
+    answers = [
+      {
+        'question_type': 'is',
+        'multiple_choice_answer': f'answer {k}',
+        'answers': [{'answer': f'a{k}{i}', 'answer_confidence': 'yes'}
+                    for i in range(10)],
+        'image_id': image,
+        'answer_type': KINDS[k],
+        'question_id': 100 + k,
+      }
+      for k, image in enumerate(IMAGES)
+    ]  # fmt: skip
+    subset = f'{split}2014'
+    (tmp_path / f'v2_OpenEnded_mscoco_{subset}_questions.json').write_text(
+      json.dumps({'info': {'year': 2014}, 'questions': questions})
+    )
+    (tmp_path / f'v2_mscoco_{subset}_annotations.json').write_text(
+      json.dumps({'annotations': answers[::-1], 'info': {}})
+    )
+    for image in IMAGES:
+      picture(tmp_path / subset / f'COCO_{subset}_{image:012d}.jpg', image)
+  return tmp_path
+
+
+def test_an_answer_belongs_to_its_question(vqa):
+  source = pickle.loads(pickle.dumps(sources.open(f'vqav2:{vqa}')))
+  assert len(source) == 6
+  for k, example in enumerate(source):
+    (role, text), *rest = example.turns
+    assert (role, rest) == ('user', [])
+    assert text == (
+      f'question {k}?\nAnswer the question using a single word or phrase.'
+    )
+    assert example.answers == (f'answer {k}',)
+    name = f'COCO_train2014_{IMAGES[k]:012d}.jpg'
+    assert example.image_path == name
+    assert example.image == (vqa / 'train2014' / name).read_bytes()
+    assert example.extra['answers'] == [f'a{k}{i}' for i in range(10)]
+
+
+def test_yes_no_questions_of_a_picture_are_one_conversation(vqa):
+  source = sources.open(f'vqav2:{vqa}?task=rounds')
+  asked = [example.extra['question_id'] for example in source]
+  assert asked == [[101, 102], [103], [105]]
+  first = source[0]
+  assert [role for role, _ in first.turns] == ['user', 'assistant', 'user']
+  assert first.turns[1] == ('assistant', 'answer 1')
+  assert first.answers == ('answer 2',)
+
+
+def test_to_be_asked_there_is_nothing_to_learn(vqa):
+  source = sources.open(f'vqav2:{vqa}?split=val&task=questions')
+  assert all(not e.answers and len(e.extra['answers']) == 10 for e in source)
+  assert source[0].image_path.startswith('COCO_val2014_')
+
+
+def test_each_question_keeps_its_prompt(vqa):
+  texts = [e.turns[0][1] for e in sources.open(f'vqav2:{vqa}?prompt=rlhfv')]
+  again = [e.turns[0][1] for e in sources.open(f'vqav2:{vqa}?prompt=rlhfv')]
+  said = {
+    prompt.replace('{question}', f'question {k}?')
+    for prompt in vqav2.PROMPTS['rlhfv']
+    for k in range(6)
+  }
+  assert texts == again and set(texts) <= said and len(set(texts)) == 6
+  own = vqav2.read(vqa, prompt='Q: {question}')
+  assert own[3].turns == (('user', 'Q: question 3?'),)
+  with pytest.raises(ValueError, match='around {question}'):
+    vqav2.read(vqa, prompt='shortly')
+
+
+def test_files_of_two_splits_do_not_match(vqa):
+  path = vqa / 'v2_mscoco_train2014_annotations.json'
+  path.write_text(
+    path.read_text().replace('"question_id": 103', '"question_id": 9')
+  )
+  with pytest.raises(ValueError, match='1 of 6 have no partner, 103 is the'):
+    sources.open(f'vqav2:{vqa}')
+  path.unlink()
+  with pytest.raises(ValueError, match='one file like v2_.*annotations.json'):
+    sources.open(f'vqav2:{vqa}')
+  with pytest.raises(ValueError, match='no option .tasks. of vqav2'):
+    sources.open(f'vqav2:{vqa}?tasks=rounds')
+
+
+def test_a_picture_that_is_not_there_names_its_row(vqa):
+  (vqa / 'train2014' / f'COCO_train2014_{99:012d}.jpg').unlink()
+  source = sources.open(f'vqav2:{vqa}')
+  with pytest.raises(RowError, match=r'no such picture.*questions.json, row 5'):
+    source[5]
+  assert source[4].answers == ('answer 4',)
+
+
+# ---- A-OKVQA
+
+
+@pytest.fixture
+def aokvqa(tmp_path):
+  rows = [
+    {
+      'split': 'train',
+      'image_id': image,
+      'question_id': f'q{k}',
+      'question': f'Why {k}?',
+      'choices': ['so', 'thus', 'hence', 'perhaps'],
+      'correct_choice_idx': k % 4,
+      'direct_answers': ['so'] * 10,
+      'rationales': [f'Reason {k}{i}.' for i in range(3)],
+    }
+    for k, image in enumerate((5, 5, 8))
+  ]
+  (tmp_path / 'aokvqa_v1p0_train.json').write_text(json.dumps(rows))
+  for row in rows[:2]:
+    row.pop('correct_choice_idx'), row.pop('rationales')
+  (tmp_path / 'aokvqa_v1p0_test.json').write_text(json.dumps(rows[:2]))
+  for image in (5, 8):
+    picture(tmp_path / 'train2017' / f'{image:012d}.jpg', image)
+  return tmp_path
+
+
+def test_the_reason_then_the_option(aokvqa):
+  source = sources.open(f'aokvqa:{aokvqa}')
+  for k, example in enumerate(source):
+    ((_, text),) = example.turns
+    assert text.startswith(f'Why {k}?\nA. so\nB. thus\nC. hence\nD. perhaps\n')
+    (answer,) = example.answers
+    reason, verdict = answer.split('. ', 1)
+    assert reason + '.' in example.facts and len(example.facts) == 3
+    # What LLaVA-RLHF's symbolic reward looks for.
+    assert f'correct option is {"ABCD"[k]}.' in verdict
+    assert example.extra['caption_type'] == 2 + k
+  own = sources.open(f'aokvqa:{aokvqa}', instruction='', reply='{letter}')
+  assert own[1].answers == ('B',) and own[1].turns[0][1].endswith('D. perhaps')
+
+
+def test_questions_of_a_picture_in_rounds(aokvqa):
+  first, second = sources.open(f'aokvqa:{aokvqa}?task=rounds')
+  assert len(first.turns) == 3 and first.turns[1] == ('assistant', 'A. so')
+  assert first.answers == ('B. thus',) and second.answers == ('C. hence',)
+
+
+def test_the_test_split_can_only_be_asked(aokvqa):
+  asked = sources.open(f'aokvqa:{aokvqa}?split=test&task=questions')
+  assert [e.answers for e in asked] == [(), ()]
+  with pytest.raises(RowError, match='no correct option.*test.json, row 1'):
+    sources.open(f'aokvqa:{aokvqa}?split=test')[1]
+
+
+# ---- Flickr30k Entities
+
+SENTENCE = (
+  '[/EN#1/people Two men] in [/EN#2/clothing a red hat] play , '
+  '[/EN#9/scene outside] .'
+)
+XML = """<annotation><filename>77.jpg</filename>
+<size><width>200</width><height>100</height><depth>3</depth></size>
+<object><name>1</name><bndbox><xmin>0</xmin><ymin>0</ymin><xmax>100</xmax>
+<ymax>50</ymax></bndbox></object>
+<object><name>1</name><bndbox><xmin>100</xmin><ymin>50</ymin><xmax>200</xmax>
+<ymax>100</ymax></bndbox></object>
+<object><name>2</name><bndbox><xmin>20</xmin><ymin>10</ymin><xmax>40</xmax>
+<ymax>20</ymax></bndbox></object>
+<object><name>9</name><scene>1</scene><nobndbox>1</nobndbox></object>
+</annotation>"""
+
+
+@pytest.fixture
+def entities(tmp_path):
+  for folder, name, text in (
+    ('Sentences', '77.txt', f'{SENTENCE}\nAnother one .\n'),
+    ('Annotations', '77.xml', XML),
+    ('.', 'train.txt', '77\n'),
+  ):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / name).write_text(text)
+  Image.new('RGB', (200, 100)).save(tmp_path / '77.jpg')
+  return tmp_path
+
+
+def test_boxes_stand_behind_what_they_hold():
+  size, boxes = flickr.read_boxes(XML, '77')
+  assert flickr.spotting(SENTENCE, boxes, size=size, frame='picture') == (
+    'Two men[0.000,0.000,0.500,0.500];[0.500,0.500,1.000,1.000] in a red hat'
+    '[0.100,0.100,0.200,0.200] play , outside .'
+  )
+  # Padded to a square the picture lies between a quarter and three.
+  assert flickr.spotting(SENTENCE, boxes, size=size, box='<{:.2f} {:.2f}>') == (
+    'Two men<0.00 0.25>;<0.50 0.50> in a red hat<0.10 0.30> play , outside .'
+  )
+
+
+def test_a_picture_has_a_caption_with_boxes_and_five_facts(entities):
+  (only,) = sources.open(f'flickr30k_entities:{entities}')
+  assert only.image == (entities / '77.jpg').read_bytes()
+  assert only.facts == (
+    'Two men in a red hat play , outside .', 'Another one .',
+  )  # fmt: skip
+  (answer,) = only.answers
+  assert answer == 'Another one .' or answer.startswith('Two men[0.000,0.250')
+  assert only.turns[0][1] in flickr.PROMPTS
+
+
+@pytest.mark.parametrize(
+  'name, content, says',
+  [
+    ('Annotations/77.xml', XML[:90], 'malformed annotation.*77.xml'),
+    ('Sentences/77.txt', '', 'no sentence.*picture 77'),
+    ('Sentences/77.txt', None, 'unreadable annotation.*Sentences/77.txt'),
+  ],
+)
+def test_bad_annotations_are_named(entities, name, content, says):
+  path = entities / name
+  path.unlink() if content is None else path.write_text(content)
+  with pytest.raises(RowError, match=says):
+    sources.open(f'flickr30k_entities:{entities}')[0]

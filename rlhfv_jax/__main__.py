@@ -4,8 +4,11 @@ import importlib
 import sys
 
 COMMANDS = {
+  'annotate': 'correct answers in the browser: the edit is the annotation',
   'convert': 'weights of Hugging Face, Muffin and LLaVA in; ours out',
   'data': 'check correction pairs before a chip is rented, or convert them',
+  'generate': 'ask a model about a picture, or about a file of them',
+  'report': 'compare results of benchmarks, or write the page of a run again',
 }
 
 

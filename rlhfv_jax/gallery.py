@@ -7,7 +7,7 @@ grouped by what became of them, and each group is sampled evenly.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -57,18 +57,26 @@ def marked(text: str, spans: Sequence[Sequence]) -> str:
 
   Spans may overlap; a stretch of text under several carries all their names.
   """
-  ends = {e for start, end, *_ in spans for e in (start, end)}
-  cuts = sorted({0, len(text)} | {e for e in ends if 0 < e < len(text)})
   parts = []
-  for start, end in zip(cuts, cuts[1:], strict=False):
-    over = [span for span in spans if span[0] <= start and end <= span[1]]
-    part = escape(text[start:end])
-    if over:
-      names = ', '.join(dict.fromkeys(' '.join(span[2:3]) for span in over))
+  for part, names in stretches(text, spans):
+    part = escape(part)
+    if names is not None:
       title = escape(names or 'wrong')
       part = f'<mark title="{title}"><u>{part}</u></mark>'
     parts.append(part)
   return ''.join(parts)
+
+
+def stretches(
+  text: str, spans: Sequence[Sequence]
+) -> Iterator[tuple[str, str | None]]:
+  """The text in pieces, each with the names of the spans over it, or None."""
+  ends = {e for start, end, *_ in spans for e in (start, end)}
+  cuts = sorted({0, len(text)} | {e for e in ends if 0 < e < len(text)})
+  for start, end in zip(cuts, cuts[1:], strict=False):
+    over = [span for span in spans if span[0] <= start and end <= span[1]]
+    names = dict.fromkeys(name for _, _, *named in over for name in named[:1])
+    yield text[start:end], ', '.join(n or '' for n in names) if over else None
 
 
 def _by_question(answers: Mapping[str, Sequence[Answer]]) -> list[list[Answer]]:

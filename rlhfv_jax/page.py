@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from rlhfv_jax import findings
+from rlhfv_jax import findings, frame
 from rlhfv_jax.findings import Metric, Row, Score
+from rlhfv_jax.frame import fill, missing, stressed
 from rlhfv_jax.gallery import Answer, Pictures, gallery
 
 _FRAME = Path(__file__).with_name('report.html')
@@ -35,9 +35,10 @@ def render(
   """The page. `figures` are SVGs by name."""
   rows = findings.rows(results)
   experiment = str(results.get('run', {}).get('experiment', 'run'))
-  return Template(_FRAME.read_text('utf-8')).substitute(
+  return fill(
+    _FRAME,
     title=escape(experiment),
-    headline=_stressed(findings.headline(results)),
+    headline=stressed(findings.headline(results)),
     tiles=_tiles(rows, *findings.compared(results)),
     results=_table([row for row in rows if not row.by_category]),
     categories=_categories([row for row in rows if row.by_category], figures),
@@ -50,15 +51,6 @@ def render(
 def curves_name(stage: str) -> str:
   """What the curves of a stage are called; '.' is the run itself."""
   return '-'.join(['curves', *re.findall(r'\w+', stage)])
-
-
-def _missing(sentence: str) -> str:
-  return f'<p class="missing">{escape(sentence)}</p>'
-
-
-def _stressed(sentence: str) -> str:
-  """A sentence whose numbers stand out."""
-  return re.sub(r'(?<![\w#])(\d[\d.]*(?: %)?)', r'<b>\1</b>', escape(sentence))
 
 
 def _better(metric: Metric) -> str:
@@ -83,7 +75,7 @@ def _tiles(rows: Sequence[Row], before: str | None, after: str | None) -> str:
 def _table(rows: Sequence[Row]) -> str:
   """Rows of scores, those of unseen rooms under a heading of their own."""
   if not rows:
-    return _missing('Nothing was evaluated.')
+    return missing('Nothing was evaluated.')
   models = ''.join(f'<th scope="col">{escape(m)}</th>' for m in rows[0].scores)
   names = {row.name for row in rows}
   body = ''.join(_row(row, names) for row in rows if not row.unseen)
@@ -138,7 +130,7 @@ def _figure(figures: Mapping[str, str], name: str, caption: str) -> str:
 
 def _categories(rows: Sequence[Row], figures: Mapping[str, str]) -> str:
   if not rows:
-    return _missing('Nothing was evaluated by category.')
+    return missing('Nothing was evaluated by category.')
   order = findings.BY_CATEGORY.index
   rows = sorted(rows, key=lambda row: order(row.family))
   parts = [f'<div class="fine">{_table(rows)}</div>']
@@ -164,33 +156,17 @@ def _training(
         f'<details{"" if parts else " open"}><summary>{title}, {steps} steps'
         f'</summary>{_figure(figures, name, caption)}</details>'
       )
-  return ''.join(parts) or _missing('No training was logged.')
+  return ''.join(parts) or missing('No training was logged.')
 
 
 def _provenance(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
   """Where the numbers come from, and the whole config folded away."""
   facts = {k: v for k, v in results.items() if k != 'models'}
   facts |= {k: v for k, v in config.items() if k != 'config'}
-  parts = [_facts(facts)] if facts else []
+  parts = [frame.facts(facts)] if facts else []
   if config:
     text = escape(json.dumps(config.get('config', config), indent=2))
     parts.append(
       f'<details><summary>config</summary><pre>{text}</pre></details>'
     )
-  return ''.join(parts) or _missing('Nothing says how this came about.')
-
-
-def _facts(facts: Mapping[str, Any]) -> str:
-  lines = (
-    f'<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>'
-    for name, value in _flat(facts)
-  )
-  return f'<dl class="facts">{"".join(lines)}</dl>'
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = '') -> Iterable[tuple]:
-  for name, value in tree.items():
-    if isinstance(value, Mapping):
-      yield from _flat(value, f'{prefix}{name} ')
-    else:
-      yield prefix + name, value
+  return ''.join(parts) or missing('Nothing says how this came about.')

@@ -19,8 +19,9 @@ _VARIABLES = {INK: '--ink', FAINT: '--line'} | {
   colour: f'--series-{i}' for i, colour in enumerate(SERIES)
 }
 _HATCHES = ('', '', '////', '....', 'xxxx', '----')
-_STYLE = {
+STYLE = {
   'font.size': 9.5,
+  'text.hinting': 'none',  # letters stand where their widths say
   'axes.titlesize': 10.5,
   'axes.titleweight': 'bold',
   'axes.titlelocation': 'left',
@@ -80,7 +81,7 @@ def categories(
   panels: Mapping[str, Mapping[str, Mapping[str, Interval]]],
 ) -> Figure:
   """{title: {model: {category: (value, low, high)}}}: grouped bars, in %."""
-  with matplotlib.rc_context(_STYLE):
+  with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(4.6 * len(panels), 3.4), layout='constrained')
     axes = np.atleast_1d(figure.subplots(1, len(panels)))
     for ax, (title, models) in zip(axes, panels.items(), strict=True):
@@ -111,7 +112,7 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     return None
   columns = min(len(panels), 2)
   height = -(-len(panels) // columns)
-  with matplotlib.rc_context(_STYLE):
+  with matplotlib.rc_context(STYLE):
     size = (4.8 * columns, 2.7 * height)
     figure = Figure(figsize=size, layout='constrained')
     axes = figure.subplots(height, columns, squeeze=False).ravel()
@@ -136,7 +137,7 @@ def heatmap(
   if len(keys) != 2:
     return None
   down, along = ([*dict.fromkeys(row[k] for row in rows)] for k in keys)
-  with matplotlib.rc_context(_STYLE | {'axes.grid': False}):
+  with matplotlib.rc_context(STYLE | {'axes.grid': False}):
     figure = Figure((3.6 * len(metrics), 0.6 * len(down) + 1.4))
     for ax, metric in zip(
       figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
@@ -156,7 +157,7 @@ def heatmap(
 
 def png(figure: Figure) -> bytes:
   """The figure on white, sharp enough for paper."""
-  with matplotlib.rc_context(_STYLE), io.BytesIO() as out:
+  with matplotlib.rc_context(STYLE), io.BytesIO() as out:
     figure.savefig(out, format='png', dpi=180, facecolor='white')
     return out.getvalue()
 
@@ -166,7 +167,7 @@ def svg(figure: Figure, name: str) -> str:
 
   `name` keeps the ids of several figures apart.
   """
-  with matplotlib.rc_context(_STYLE), io.StringIO() as out:
+  with matplotlib.rc_context(STYLE), io.StringIO() as out:
     metadata = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
     figure.savefig(out, format='svg', transparent=True, metadata=metadata)
     text = out.getvalue()

@@ -1,0 +1,220 @@
+"""Over-generalisation: what is usual in a scene, claimed where it is not.
+
+RLHF-V's table 2, whose code was not released. For each scene, the objects that
+are most frequent in it: how often they are hallucinated in all answers (Ha), in
+answers about that scene (Hs), and the difference. A rate is taken for each
+object, over the answers that mention it or over all answers (both are given),
+and averaged over objects; an object that nobody mentions is left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rlhfv_jax.benchmarks import asked, coco, objhal, tally
+from rlhfv_jax.benchmarks.intervals import around, redrawn
+from rlhfv_jax.benchmarks.lexicon import Lexicon
+
+SCENES = ('living room', 'kitchen', 'bathroom', 'street')
+MOST = 10
+FEW = 30  # answers, below which a rate says little
+# The six that the paper shows of its ten.
+PAPER = {
+  'living room': ('book', 'person', 'bed', 'chair', 'couch', 'remote'),
+  'kitchen': ('bottle', 'bowl', 'cup', 'person', 'chair', 'knife'),
+  'bathroom': ('toilet', 'sink', 'bottle', 'toothbrush', 'person', 'cup'),
+  'street': ('person', 'car', 'motorcycle', 'traffic light', 'handbag',
+             'truck'),
+}  # fmt: skip
+
+
+def in_scene(picture: coco.Picture, scene: str) -> bool:
+  """Whether a reference caption names the scene."""
+  name = re.compile(rf'\b{re.escape(scene)}s?\b', re.IGNORECASE)
+  return any(map(name.search, picture.captions))
+
+
+def usual(
+  pictures: Mapping[str, coco.Picture], *, most: int = MOST
+) -> dict[str, tuple[str, ...]]:
+  """The most frequent objects of each scene: instances in its pictures."""
+  found = {}
+  for scene in SCENES:
+    counts = Counter(
+      name
+      for picture in pictures.values()
+      if in_scene(picture, scene)
+      for name in picture.objects
+    )
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))
+    found[scene] = tuple(ranked[:most])
+  return found
+
+
+def questions(path: str | Path) -> list[dict]:
+  """Those of Object HalBench: this looks at the same answers again."""
+  return objhal.questions(path)
+
+
+def score(
+  answers: Sequence[Mapping[str, Any]],
+  path: str | Path,
+  *,
+  truth: str | Path,
+  corpus: str | Path | None = None,
+  objects: Mapping[str, Sequence[str]] | None = None,
+  lexicon: Lexicon | str | Path | None = None,
+  repeats: int = 1000,
+  seed: int = 0,
+  **options: Any,
+) -> dict:
+  """Ha (`all/SCENE`), Hs (`scene/SCENE`), their difference, and its mean.
+
+  Names that end in `/answers` have all answers below the line. The usual
+  objects are `objects`, else counted in `corpus` (COCO's folder), else the six
+  that the paper shows. Other options are objhal's.
+  """
+  words = objhal.load(lexicon, strict=options.get('strict', True))
+  scored = objhal.score(
+    answers, path, truth=truth, lexicon=words, repeats=1, **options
+  )
+  rows = scored['answers']
+  known = coco.pictures(truth, [row['id'].partition('#')[0] for row in rows])
+  shown = [known[row['id'].partition('#')[0]] for row in rows]
+  if objects is None:
+    objects = usual(coco.pictures(corpus)) if corpus else PAPER
+  truths = [coco.truth(picture, words) for picture in shown]
+  blocks = {
+    scene: _block(
+      rows, truths, [words.classes[name] for name in names],
+      np.array([in_scene(picture, scene) for picture in shown]),
+    )
+    for scene, names in objects.items()
+  }  # fmt: skip
+  return tally.result(
+    'overgeneralization',
+    [row['id'] for row in rows],
+    {},
+    settings={
+      **scored['settings'],
+      'objects': {scene: list(names) for scene, names in objects.items()},
+    },
+    combined=_metrics(blocks, len(rows), repeats=repeats, seed=seed),
+    warnings=[
+      *scored['warnings'],
+      *(
+        warning
+        for scene, block in blocks.items()
+        for warning in _warnings(scene, objects[scene], block)
+      ),
+    ],
+  )
+
+
+class Block(NamedTuple):
+  """Counts of one scene: how many answers are about it, and columns.
+
+  Wrong, mentioned, asked for each object; then those of the scene's answers.
+  """
+
+  n: int
+  columns: np.ndarray
+
+
+def _block(
+  rows: Sequence[Mapping],
+  truths: Sequence[set[str]],
+  kinds: Sequence[str],
+  here: np.ndarray,
+) -> Block:
+  """The counts of each answer; one that is not known is asked about nothing."""
+  columns = []
+  told = [{o for _, o in row.get('objects', ())} for row in rows]
+  known = np.array(['objects' in row for row in rows], float)
+  for kind in kinds:
+    said = np.array([kind in named for named in told], float)
+    there = np.array([kind in truth for truth in truths], float)
+    columns += [said * (1 - there), said, known]
+  every = np.array(columns)
+  return Block(int(here.sum()), np.concatenate([every, every * here]))
+
+
+def _metrics(blocks: Mapping[str, Block], n: int, **draws: int) -> dict:
+  """All rates and differences, with the same answers redrawn for each."""
+  columns = np.concatenate([block.columns for block in blocks.values()])
+  sums, drawn = columns.sum(1)[None], redrawn(columns, **draws)
+  sizes = [len(block.columns) for block in blocks.values()]
+  edges = np.cumsum([0, *sizes])
+  metrics = {}
+  for below, suffix in (('mentions', ''), ('answers', '/answers')):
+    for i, (scene, block) in enumerate(blocks.items()):
+      part = slice(edges[i], edges[i + 1])
+      for name in ('all', 'scene', 'difference'):
+        found = around(sums[:, part], drawn[:, part], _rate(name, below))
+        count = n if name == 'all' else block.n
+        metrics[f'{name}/{scene}{suffix}'] = {**found, 'n': count}
+    mean = _mean_difference(below, edges)
+    metrics[f'difference{suffix}'] = {**around(sums, drawn, mean), 'n': n}
+  return metrics
+
+
+def _macro(sums: np.ndarray, below: str) -> np.ndarray:
+  """The mean over objects of [draws, objects * (wrong, mentioned, asked)]."""
+  wrong = sums[:, 0::3]
+  under = sums[:, 1::3] if below == 'mentions' else sums[:, 2::3]
+  used = under > 0
+  rates = np.divide(wrong, under, out=np.zeros_like(wrong), where=used)
+  count = used.sum(axis=1)
+  mean = rates.sum(axis=1) / np.maximum(count, 1)
+  return np.where(count > 0, mean, np.nan)
+
+
+def _rate(name: str, below: str) -> Callable[[np.ndarray], np.ndarray]:
+  def rate(sums: np.ndarray) -> np.ndarray:
+    half = sums.shape[1] // 2
+    every, scene = sums[:, :half], sums[:, half:]
+    if name == 'all':
+      return _macro(every, below)
+    if name == 'scene':
+      return _macro(scene, below)
+    return _macro(scene, below) - _macro(every, below)
+
+  return rate
+
+
+def _mean_difference(
+  below: str, edges: Sequence[int]
+) -> Callable[[np.ndarray], np.ndarray]:
+  """The mean over the scenes that have a difference."""
+  difference = _rate('difference', below)
+
+  def mean(sums: np.ndarray) -> np.ndarray:
+    parts = np.array(
+      [difference(sums[:, a:b]) for a, b in itertools.pairwise(edges)]
+    )
+    known = ~np.isnan(parts)
+    total = np.where(known, parts, 0).sum(axis=0)
+    return total / np.maximum(known.sum(axis=0), 1)
+
+  return mean
+
+
+def _warnings(scene: str, names: Sequence[str], block: Block) -> list[str]:
+  half = len(block.columns) // 2
+  said = block.columns[half + 1 :: 3].sum(axis=1)
+  silent = [x for x, s in zip(names, said, strict=True) if not s]
+  n = block.n
+  told = [f'{scene}: only {n} answers are about it'] if n < FEW else []
+  if silent:
+    told.append(
+      f'{scene}: {len(silent)} of {len(names)} objects are mentioned in no '
+      f'answer about it and left out: {asked.some(silent)}'
+    )
+  return told

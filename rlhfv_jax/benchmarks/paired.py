@@ -1,0 +1,101 @@
+"""Two models on the same questions: the difference, and who changed how.
+
+Answers to one question resemble each other whatever the model, so the pairs are
+redrawn and not the models: the interval is narrower than two intervals suggest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlhfv_jax.benchmarks import asked
+from rlhfv_jax.benchmarks.intervals import ratio
+from rlhfv_jax.benchmarks.tally import VERSION
+
+
+def compare(
+  one: Mapping[str, Any],
+  other: Mapping[str, Any],
+  *,
+  repeats: int = 1000,
+  seed: int = 0,
+) -> dict[str, dict]:
+  """By metric: other - one with its interval, and answers that changed.
+
+  Both are results of one benchmark's `score`. `up` and `down` count answers
+  whose share in the metric rose or fell, `same` those where it stayed, `n` all
+  that either adds to. Metrics that are no ratio of sums have no pairs.
+  """
+  check(one, other)
+  first, second = ({a['id']: a for a in r['answers']} for r in (one, other))
+  ids = list(first)
+  names = dict.fromkeys(
+    name for a in one['answers'] for name in a.get('counts', ())
+  )
+  return {
+    name: _metric(
+      [first[i]['counts'].get(name, (0.0, 0.0)) for i in ids],
+      [second[i]['counts'].get(name, (0.0, 0.0)) for i in ids],
+      repeats=repeats,
+      seed=seed,
+    )
+    for name in names
+    if name in other['metrics']
+  }
+
+
+def _metric(
+  before: Sequence[Sequence[float]],
+  after: Sequence[Sequence[float]],
+  **draws: int,
+) -> dict:
+  columns = [list(column) for pairs in (after, before)
+             for column in zip(*pairs, strict=True)]  # fmt: skip
+  difference = ratio(*columns[:2], minus=tuple(columns[2:]), **draws)
+  both = [
+    (b[0] / b[1], a[0] / a[1])
+    for b, a in zip(before, after, strict=True)
+    if b[1] and a[1]
+  ]
+  used = [b[1] or a[1] for b, a in zip(before, after, strict=True)]
+  return {
+    'difference': difference['value'],
+    'low': difference['low'],
+    'high': difference['high'],
+    'up': sum(a > b for b, a in both),
+    'down': sum(a < b for b, a in both),
+    'same': sum(a == b for b, a in both),
+    'n': sum(map(bool, used)),
+  }
+
+
+def check(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+  """Refuses results that say different things."""
+  for result in (one, other):
+    missing = {'benchmark', 'version', 'settings', 'answers'} - set(result)
+    if missing:
+      raise ValueError(
+        f'this is no result of a benchmark: {", ".join(sorted(missing))} '
+        'missing; score its answers again'
+      )
+  versions = [result['version'] for result in (one, other)]
+  if versions != [VERSION, VERSION]:
+    raise ValueError(
+      f'results of versions {versions[0]} and {versions[1]}, this code scores '
+      f'by version {VERSION}: score the answers of the older again'
+    )
+  for key in ('benchmark', 'settings'):
+    if one[key] != other[key]:
+      raise ValueError(
+        f'{key} differ: {one[key]} and {other[key]}; numbers that were made '
+        'in different ways are not compared'
+      )
+  ids = [{answer['id'] for answer in r['answers']} for r in (one, other)]
+  if ids[0] != ids[1]:
+    alone = [sorted(ids[0] - ids[1]), sorted(ids[1] - ids[0])]
+    raise ValueError(
+      f'different questions: {len(alone[0])} only in the first '
+      f'({asked.some(alone[0])}), {len(alone[1])} only in the second '
+      f'({asked.some(alone[1])})'
+    )

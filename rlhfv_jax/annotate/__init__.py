@@ -1,0 +1,1 @@
+"""Annotate: people correct an answer, and the edit is the annotation."""

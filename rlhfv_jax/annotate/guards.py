@@ -1,0 +1,104 @@
+"""Guards: what is said before an edit is taken that would teach little.
+
+None forbids: whoever submits again is believed, and it is kept that they were
+told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rlhfv_jax.annotate.marks import Segment
+
+REWRITE = 0.4  # of the words
+_WORDS = re.compile(r'\w+')
+
+
+class Guard(NamedTuple):
+  kind: str
+  text: str  # what is the matter, and what to do
+  way: str  # what submitting again does
+
+
+def guards(rejected: str, chosen: str, found: Sequence[Segment]) -> list[Guard]:
+  if not chosen.strip():
+    return [
+      Guard(
+        'empty',
+        'The answer is empty. u brings the model’s text back; s skips an '
+        'answer of which nothing can be kept.',
+        'Submitting again flags it: nothing is trained on.',
+      )
+    ]
+  if chosen == rejected:
+    return [
+      Guard(
+        'equal',
+        'Nothing was changed. Correct what the picture does not show; x says '
+        'that there is no error.',
+        'Submitting again says that there is no error.',
+      )
+    ]
+  return [
+    guard
+    for guard in (
+      _marks_only(rejected, chosen),
+      _uncategorised(found),
+      _rewritten(rejected, chosen, found),
+    )
+    if guard
+  ]
+
+
+def changed(rejected: str, chosen: str, found: Sequence[Segment]) -> float:
+  """The share of words that the edit touches, of the text it touches more."""
+  shares = [0.0]
+  for text, ranges in (
+    (rejected, [s.rejected for s in found]),
+    (chosen, [s.chosen for s in found]),
+  ):
+    words = [word.span() for word in _WORDS.finditer(text)]
+    met = sum(any(a < d and c < b for c, d in ranges) for a, b in words)
+    shares.append(met / len(words) if words else 0.0)
+  return max(shares)
+
+
+def _uncategorised(found: Sequence[Segment]) -> Guard | None:
+  missing = [i for i, s in enumerate(found, 1) if s.label is None]
+  if not missing:
+    return None
+  which = ', '.join(map(str, missing))
+  many = len(missing) > 1
+  return Guard(
+    'uncategorised',
+    f'Segment{"s" * many} {which} ha{"ve" if many else "s"} no category. '
+    'Esc goes there; 1 to 6 names it, p says that it is only style.',
+    'Submitting again leaves it open; training weighs it all the same.',
+  )
+
+
+def _rewritten(
+  rejected: str, chosen: str, found: Sequence[Segment]
+) -> Guard | None:
+  share = changed(rejected, chosen, found)
+  if share <= REWRITE:
+    return None
+  return Guard(
+    'rewritten',
+    f'{100 * share:.0f} % of the words are changed. Correct what is wrong and '
+    'leave the rest in the model’s own words; p marks what is only style.',
+    'Submitting again keeps it as it is.',
+  )
+
+
+def _marks_only(rejected: str, chosen: str) -> Guard | None:
+  if _WORDS.findall(rejected) != _WORDS.findall(chosen):
+    return None
+  return Guard(
+    'marks only',
+    'Only spaces or punctuation changed, which says nothing about the '
+    'picture. u brings the model’s text back; x says that there is no error.',
+    'Submitting again keeps it as it is.',
+  )

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ANNOTATE = ['fastapi>=0.115', 'jinja2>=3.1', 'uvicorn>=0.30']
+JUDGE = ['httpx>=0.27']  # asks whoever judges answers
 TORCH = ['torch>=2.4']  # reads .bin weights, and is the parity reference
 
 setup(
@@ -15,20 +17,38 @@ setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=find_packages(include=['rlhfv_jax*', 'configs', 'launch*']),
-  package_data={'rlhfv_jax': ['report.html']},
+  package_data={
+    'rlhfv_jax': [
+      'page.css',
+      '*.html',
+      'annotate/static/*',
+      'annotate/templates/*.html',
+      'doctor/*.html',
+      'benchmarks/*.html',
+      'benchmarks/*.txt',
+      'benchmarks/*/*.txt',
+      'data/builders/*/*.md',  # the cards of the data sets
+      'data/builders/*/*.bib',
+    ]
+  },  # fmt: skip
   install_requires=[
     'absl-py>=2.1',
+    'cloudpickle>=3.0',
+    'etils[epath]>=1.10',
     'flax>=0.12',
     'grain>=0.2.12',
+    'huggingface_hub>=1.0',
     'importlib_resources>=6',  # tensorflow-datasets needs it and does not say
     'jax>=0.10',
     'matplotlib>=3.8',
     'ml_collections>=1.0',
+    'ml_dtypes>=0.5',
     'numpy>=2.0',
     'optax>=0.2.5',
     'orbax-checkpoint>=0.12',
     'pillow>=11',
     'pyarrow>=17',
+    'safetensors>=0.6',
     'tensorboardX>=2.6',
     'tensorflow-datasets>=4.9.7',
     'tokenizers>=0.21',
@@ -36,8 +56,21 @@ setup(
     'transformers>=5.0',
   ],
   extras_require={
-    'test': ['hypothesis>=6.100', 'pytest>=8', 'ruff>=0.9', *TORCH],
+    'annotate': ANNOTATE,
+    'test': [
+      *ANNOTATE,
+      'datasets>=3',  # who else reads what we write
+      *JUDGE,
+      'hypothesis>=6.100',
+      'peft>=0.15',  # its adapters, which ours must equal
+      'pytest>=8',
+      'ruff>=0.9',
+      'sentencepiece>=0.2',  # what our own reader of its files must equal
+      *TORCH,
+    ],
+    'buckets': ['gcsfs>=2024.2', 's3fs>=2024.2'],  # gs:// and s3:// paths
     'convert': TORCH,
+    'judge': JUDGE,
     'tpu': ['jax[tpu]>=0.10'],
     'cuda': ['jax[cuda13]>=0.10'],
   },

@@ -8,9 +8,14 @@ from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
+from rlhfv_jax.models.presets import PRESETS, preset
+
+REAL = tuple(PRESETS)
 EYES_STAY = ('(vision_tower|query).*', 'frozen')
 # First match wins: 'trained', 'decayed' (with weight decay) or 'frozen'.
 ALL_TRAINED = (('.*(kernel|embedding)', 'decayed'), ('.*', 'trained'))
+ADAPTERS_ALONE = (('.*lora_[ab]', 'trained'), ('.*', 'frozen'))
+DECODER = 'q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj'
 
 
 def presets(arg: str | None, table: Mapping[str, Callable]) -> list[Callable]:
@@ -30,6 +35,7 @@ def playroom() -> ConfigDict:
   c.seed = 0
   c.workdir = ''  # empty: runs/<experiment>-<presets>
   c.mesh = (1, -1, 1)  # data, fsdp, tensor; -1 is the devices that are left
+  c.init = ''  # weights to begin with: what `convert import` made; empty: none
 
   c.world = ConfigDict()  # what the pictures show: playroom/scene.py World
   c.model = model('muffin')
@@ -65,8 +71,23 @@ def playroom() -> ConfigDict:
   c.feedback.round = 512  # pictures asked about at a time
 
   c.data = ConfigDict()
+  c.data.source = ''  # KIND:PATH; empty: the playroom
+  c.data.dev = 0.05  # share of its pictures that is only looked at
   c.data.diff = 'exact'  # spans of the annotator, or 'muffin' on token ids
   c.data.buckets = 1  # static shapes, each compiled once
+  c.data.workers = 0  # processes that read ahead; 0: threads of this one
+  # How training looks at its pictures: none changes nothing, trusted nothing
+  # that could make an answer wrong; untrusted crops and flips as Muffin did.
+  c.data.augment = 'none'
+  c.data.views = 1  # looks at a picture; each is a row, and has a reference
+
+  # Adapters (arXiv 2106.09685) on the base model; rank 0: train the model.
+  c.lora = ConfigDict()
+  c.lora.rank = 0
+  c.lora.alpha = 16.0  # what they add is multiplied by alpha / rank
+  c.lora.targets = f'.*language_model.*({DECODER})'
+  c.lora.base = 'float32'  # or bfloat16, int8: what the base is kept in
+  c.lora.rules = ADAPTERS_ALONE  # in place of train.rules
 
   c.reference = ConfigDict({'batch': 64})
 
@@ -116,6 +137,7 @@ def train(*, batch: int, steps: int, lr: float, warmup: float) -> ConfigDict:
   c.b1, c.b2, c.eps = 0.9, 0.999, 1e-8
   c.weight_decay = 0.0
   c.rules = ALL_TRAINED
+  c.frozen_dtype = 'float32'  # or bfloat16, int8: what is not trained
   c.log_every = 10
   c.save_every = 50
   c.eval_every = 20
@@ -127,9 +149,32 @@ def train(*, batch: int, steps: int, lr: float, warmup: float) -> ConfigDict:
   return c
 
 
+def real(name: str) -> Callable[[ConfigDict], None]:
+  """A released model: its numbers, its template and its pictures."""
+
+  def chosen(c: ConfigDict) -> None:
+    found = preset(name)
+    c.model = ConfigDict(found['model'])
+    c.model.dtype = 'bfloat16'  # of what is computed; parameters are float32
+    c.model.remat = 'full'
+    c.chat.template = found['template']
+    c.image.update(found['image'])
+    c.evaluate.update({'max_new': 1024, 'batch': 16})
+    c.arms = ConfigDict()
+
+  return chosen
+
+
 def llava(c: ConfigDict) -> None:
   """LLaVA's shape: the patches of a CLIP tower through two layers."""
   c.model = model('llava')
+
+
+def lora(c: ConfigDict) -> None:
+  """Adapters instead of the model: few numbers, so ten times longer steps."""
+  c.lora.rank = 8
+  for part in (c, *c.arms.values()):
+    part.train.lr *= 10
 
 
 def blind(c: ConfigDict) -> None:
@@ -155,4 +200,6 @@ def small(c: ConfigDict) -> None:
   if 'train' in c:
     c.train.update({'batch': 16, 'steps': 6, 'save_every': 2})
     c.train.update({'eval_every': 3, 'log_every': 1})
+  for arm in c.get('arms', {}).values():
+    arm.train.steps = 6
   c.evaluate.update({'scenes': 32, 'batch': 32, 'max_new': 24})

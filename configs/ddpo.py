@@ -2,8 +2,15 @@
 
 python -m rlhfv_jax.main --config=configs/ddpo.py            the playroom
 python -m rlhfv_jax.main --config=configs/ddpo.py:playroom,llava
+python -m rlhfv_jax.main --config=configs/ddpo.py:playroom,lora
+python -m rlhfv_jax.main --config=configs/ddpo.py:rlhfv_13b  a real model
 python -m launch.sweep   --config=configs/ddpo.py            gamma x beta
+
+A real model wants weights and data: --config.init=FOLDER, which `convert
+import` made, and --config.data.source=KIND:PATH.
 """
+
+from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
@@ -16,9 +23,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
     'paper': recipe_paper,
     'released': recipe_released,
     'llava': common.llava,
+    'lora': common.lora,
     'blind': common.blind,
     'small': common.small,
-  }
+  } | {name: real(name) for name in common.REAL}
   c = common.playroom()
   c.name = 'ddpo'
   c.stages = ('eyes', 'base', 'feedback', 'reference', 'train', 'arms',
@@ -38,9 +46,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
   # What else could be done with the same corrections, tuned on the development
   # pictures too.
   c.arms = ConfigDict()
-  dpo = {'gamma': 1.0, 'beta': 0.5, 'normalize': False, 'sft_weight': 0.0}
+  dpo = {'gamma': 1.0, 'beta': 1.5, 'normalize': False, 'sft_weight': 0.0}
   c.arms.dpo = {'loss': dpo, 'train': {'lr': 3e-5}}
-  c.arms.sft = {'objective': 'sft', 'train': {'lr': 1e-4}}
+  c.arms.sft = {'objective': 'sft', 'train': {'lr': 3e-4, 'steps': 132}}
 
   for preset in common.presets(arg, table):
     preset(c)
@@ -53,8 +61,8 @@ def recipe_playroom(c: ConfigDict) -> None:
   # sums. Without the likelihood of the chosen answer (sft_weight) the drop is
   # larger still, but answers fall silent: coverage is lost.
   c.loss.update({'beta': 20.0, 'gamma': 5.0, 'normalize': True})
-  c.loss.sft_weight = 5.0
-  c.train.update({'batch': 32, 'steps': 132, 'lr': 3e-4, 'warmup': 0.1})
+  c.loss.sft_weight = 10.0
+  c.train.update({'batch': 32, 'steps': 308, 'lr': 2e-5, 'warmup': 0.1})
 
 
 def recipe_paper(c: ConfigDict) -> None:
@@ -77,6 +85,17 @@ def recipe_released(c: ConfigDict) -> None:
   c.train.rules = common.ALL_TRAINED
   c.chat.score_template = True
   c.data.diff = 'muffin'
+
+
+def real(name: str) -> Callable[[ConfigDict], None]:
+  """A released model by the paper's recipe, unless another is named after."""
+
+  def chosen(c: ConfigDict) -> None:
+    common.real(name)(c)
+    recipe_paper(c)
+    c.stages = ('reference', 'train')
+
+  return chosen
 
 
 def sweep() -> list[dict]:

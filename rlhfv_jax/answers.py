@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from rlhfv_jax import files
+from rlhfv_jax import files, serving
 from rlhfv_jax.data import chat, images
+from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.data.encode import encode_all
-from rlhfv_jax.data.rows import Example, assemble, lengths
-from rlhfv_jax.feed import to_batch
-from rlhfv_jax.generate import Decoding, generate
+from rlhfv_jax.data.rows import Example
+from rlhfv_jax.generate import Decoding
 
 
 def answer(
@@ -37,12 +38,51 @@ def answer(
 ) -> list[dict[str, str]]:
   """One {'id', 'question', 'answer'} a question, in `path` and returned.
 
-  Batches have one shape, and each its own key: a run that was stopped goes on
-  behind the last whole batch and ends in the same answers.
+  `batch` of them are written at a time. The file always holds the first so many
+  answers: a run that was stopped goes on behind them and ends in the same.
   """
-  sees = model.config.image_tokens > 0
+  rows = encoded(model, questions, tokenizer, template, name)
+  pictures = images.Pictures(questions, image_size, image_policy)
+  ids = [q.id for q in questions]
+  done = _kept(path, ids, whole=batch if decoding.beams > 1 else 1)
+  said = serving.stream(
+    model,
+    params,
+    (prompt(rows, pictures, i) for i in range(len(done), len(ids))),
+    decoding,
+    key,
+    slots=batch,
+    trunks=serving.ladder(data_rows.lengths(rows)[:, 0]),
+    mesh=mesh,
+    over=ends(tokenizer, template),
+  )
+  ready: dict[int, str] = {}
+  for found in _watched(said, name, done=len(done), total=len(ids)):
+    ready[found.index] = chat.decode(tokenizer, found.tokens, template)
+    fresh = []
+    while (i := len(done) + len(fresh)) in ready:
+      asked = questions[i].turns[-1][1]
+      fresh.append({'id': ids[i], 'question': asked, 'answer': ready.pop(i)})
+    if fresh:
+      files.append_lines(path, fresh)
+      done += fresh
+  return done
+
+
+def encoded(
+  model: Any,
+  questions: Sequence[Example],
+  tokenizer: Any,
+  template: chat.Template,
+  name: str,
+) -> data_rows.Rows:
+  """The questions as rows, if all of them can be asked."""
   rows = encode_all(
-    questions, tokenizer, template, image_tokens=model.config.image_tokens
+    questions,
+    tokenizer,
+    template,
+    image_tokens=model.config.image_tokens,
+    image_token=model.config.image_token,
   )
   if rows.rejected:
     first = rows.rejected[0]
@@ -50,38 +90,55 @@ def answer(
       f'{name}: {len(rows.rejected)} questions cannot be asked, the first is '
       f'{first.id}: {first.reason} {first.detail}'
     )
-  trunk = -(-int(lengths(rows)[:, 0].max()) // 8) * 8
-  pictures = images.Pictures(questions, image_size, image_policy)
-  ids = [q.id for q in questions]
+  return rows
+
+
+def prompt(
+  rows: data_rows.Rows, pictures: images.Pictures, index: int
+) -> serving.Prompt:
+  """Question `index` as the generator takes it."""
+  tokens = data_rows.row(rows, index).path(0)
+  return serving.Prompt(index, tokens, pictures[index])
+
+
+def ends(
+  tokenizer: Any, template: chat.Template
+) -> Callable[[int, np.ndarray], bool] | None:
+  """Whether a text that ends answers was written, in however many tokens."""
+  strings = chat.stops(tokenizer, template).strings
+  if not strings:
+    return None
+
+  def over(index: int, ids: np.ndarray) -> bool:
+    text = tokenizer.decode(ids.tolist(), skip_special_tokens=True)
+    return any(end in text for end in strings)
+
+  return over
+
+
+def _kept(path: Path, ids: Sequence[str], *, whole: int) -> list[dict]:
+  """The answers there already; of beams, which share a batch, whole batches."""
   done = files.read_lines(path)
-  done = done[: len(done) // batch * batch]
+  done = done[: len(done) // whole * whole] if len(done) < len(ids) else done
   if [row['id'] for row in done] != ids[: len(done)]:
     raise ValueError(f'{path}: answers to other questions: delete it to redo')
   files.write_lines(path, done)
-  bar = tqdm(total=len(ids), initial=len(done), desc=name, unit='answer',
-             dynamic_ncols=True, disable=len(done) == len(ids))  # fmt: skip
-  for start in range(len(done), len(ids), batch):
-    index = np.arange(start, start + batch)
-    index[index >= len(ids)] = -1
-    bucket = (trunk, 0, 1)
-    arrays = assemble(rows, index, bucket)
-    if sees:
-      arrays['images'] = np.stack([pictures[max(i, 0)] for i in index])
-    tokens, _ = generate(
-      model, params, to_batch((bucket, arrays), mesh), decoding,
-      jax.random.fold_in(key, start),
-    )  # fmt: skip
-    fresh = [
-      {
-        'id': ids[i],
-        'question': questions[i].turns[-1][1],
-        'answer': chat.decode(tokenizer, ids_of),
-      }
-      for i, ids_of in zip(index, np.asarray(tokens), strict=True)
-      if i >= 0
-    ]
-    files.append_lines(path, fresh)
-    done += fresh
-    bar.update(len(fresh))
-  bar.close()
   return done
+
+
+def _watched(
+  said: Iterator[serving.Answer], name: str, *, done: int, total: int
+) -> Iterator[serving.Answer]:
+  """The same under a progress bar with tokens a second."""
+  if done == total:
+    return
+  bar = tqdm(total=total, initial=done, desc=name, unit='answer',
+             dynamic_ncols=True)  # fmt: skip
+  begun, tokens = time.perf_counter(), 0
+  with bar:
+    for found in said:
+      tokens += len(found.tokens)
+      rate = tokens / (time.perf_counter() - begun)
+      bar.set_postfix_str(f'{rate:.0f} tokens/s', refresh=False)
+      bar.update()
+      yield found

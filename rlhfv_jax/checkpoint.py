@@ -94,19 +94,31 @@ def save_params(path: str | Path, params: Any) -> None:
   ocp.save(Path(path).absolute(), params, overwrite=True)
 
 
-def load_params(path: str | Path, like: Any) -> Any:
-  """Parameters into the shapes and shardings of `like`."""
+def load_params(path: str | Path, like: Any, *, part: bool = False) -> Any:
+  """Parameters into the shapes and shardings of `like`, all or a part."""
   path = Path(path).absolute()
   if not path.exists():
     raise CheckpointError(f'{path}: no parameters there')
   try:
-    return ocp.load(path, abstract(like))
+    context = ocp.Context()
+    context.pytree.loading.partial_load = part
+    with context:
+      return ocp.load(path, abstract(like))
   except Exception as error:
     raise CheckpointError(
       f'{path}: the parameters do not read ({first_line(error)}): delete '
       'the folder to make them anew, or check that config.model is the one '
       'they were saved with'
     ) from error
+
+
+def stored(path: str | Path) -> Any:
+  """Shapes and dtypes of saved parameters, none of which is read."""
+  path = Path(path).absolute()
+  if not path.exists():
+    raise CheckpointError(f'{path}: no parameters there')
+  found = ocp.metadata(path).metadata
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), found)
 
 
 def first_line(error: Exception) -> str:

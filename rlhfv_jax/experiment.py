@@ -17,17 +17,23 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from rlhfv_jax import (
+  adapt,
   answers,
+  bench,
+  comparison,
   evaluate,
   feedback,
   files,
+  given,
   pretrain,
   problem,
   provenance,
   report,
   scoring,
   session,
+  tally,
 )
+from rlhfv_jax.data import chat, sources
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.generate import Decoding
 from rlhfv_jax.playroom.picture import draw, png
@@ -67,7 +73,7 @@ def collect(s: Setup) -> None:
   if all((folder / f'{split}.parquet').exists() for split in wanted):
     return
   sampled = dataclasses.replace(greedy(s), temperature=c.temperature)
-  answer = answerer(s, s.folder / 'base/params', sampled, c.batch)
+  answer = answerer(s, problem.base(s), sampled, c.batch)
   for split, n in wanted.items():
     feedback.collect(
       problem.world(s), split, n, seed=s.config.seed, round_size=c.round,
@@ -77,13 +83,23 @@ def collect(s: Setup) -> None:
 
 def pairs(s: Setup) -> tuple[Data, Data]:
   """The corrections as rows; read once for all that treat them alike."""
-  folder, c = s.folder / 'feedback', s.config
-  name = f'pairs {c.data.to_json()} {c.chat.to_json()}'
-  if name not in s.read:
-    train = problem.read(s, folder / 'train.parquet', shapes=c.data.buckets)
-    dev = problem.read(s, folder / 'dev.parquet', buckets=train.buckets)
-    s.read[name] = train, dev
-  return s.read[name]
+  c, where = s.config, 'data' if s.config.data.source else 'feedback'
+  key = f'pairs {c.data.to_json()} {c.chat.to_json()}'
+  if key not in s.read:
+    if c.data.source:
+      told = given.pairs(c.data.source, dev=c.data.dev)
+    else:
+      told = {side: sources.read(s.folder / f'feedback/{side}.parquet')
+              for side in ('train', 'dev')}  # fmt: skip
+    train = problem.read(
+      s, told['train'], name=f'{where}/train', shapes=c.data.buckets,
+      augment=c.data.augment, looks=c.data.views,
+    )  # fmt: skip
+    dev = problem.read(
+      s, told['dev'], name=f'{where}/dev', buckets=train.buckets
+    )
+    s.read[key] = train, dev
+  return s.read[key]
 
 
 def reference(s: Setup) -> None:
@@ -93,14 +109,17 @@ def reference(s: Setup) -> None:
 
 
 def reference_of(s: Setup, data: Data, split: str) -> data_rows.Lookup:
-  params = problem.load(s, s.folder / 'base/params')
+  """Of the base as it is kept under what is trained: they start even."""
+  path, begin = problem.base(s), problem.start(s)
+  params = adapt.base(path, problem.abstract_params(s), begin, s.mesh)
+  kept = '' if begin.kept == 'float32' else f'-{begin.kept}'
   images_of = None
   if data.images is not None:
     images_of = lambda index: np.stack([data.images[max(i, 0)] for i in index])  # noqa: E731
   return scoring.reference(
     s.model, params, data.rows, images_of,
     names=scoring.keys(data.rows, data.digests),
-    folder=s.folder / 'reference' / split,
+    folder=s.folder / f'reference{kept}' / split,
     fingerprint={
       'parameters': scoring.params_digest(params),
       'tokenizer': provenance.digest(s.tokenizer.get_vocab()),
@@ -116,15 +135,21 @@ def align(s: Setup, config: ConfigDict, folder: Path, name: str) -> None:
   """Trains the base model on the pairs, by the config's objective."""
   if (folder / 'done.json').exists():
     return
-  s, c = s._replace(config=config), config.train
+  s = s._replace(config=config)
+  path, begin = problem.base(s), problem.start(s)
+  c = problem.overridden(config.train, {'rules': begin.rules})
   train, dev = pairs(s)
-  extras = {k: {'ref_logps': reference_of(s, data, k)}
-            for k, data in (('train', train), ('dev', dev))}  # fmt: skip
+  extras = {'train': None, 'dev': None}
+  if config.objective == 'preference':
+    extras = {k: {'ref_logps': reference_of(s, data, k)}
+              for k, data in (('train', train), ('dev', dev))}  # fmt: skip
+  if begin.rank:
+    adapt.note(folder, path, begin)
+  params = adapt.begin(path, problem.abstract_params(s), begin, s.mesh)
+  traced = {k: config.loss[k] for k in problem.TRACED if k in config.loss}
   session.run(
-    problem.program(s, config.objective, c),
-    problem.load(s, s.folder / 'base/params'),
-    problem.feed(s, train, c, extras=extras['train']),
-    hyper={'beta': config.loss.beta, 'gamma': config.loss.gamma}, config=c,
+    problem.program(s, config.objective, c, params), params,
+    problem.feed(s, train, c, extras=extras['train']), hyper=traced, config=c,
     held_out=problem.held_out(s, dev, c.batch, extras=extras['dev']),
     folder=folder, name=name, mesh=s.mesh,
   )  # fmt: skip
@@ -143,7 +168,7 @@ def arms(s: Setup) -> None:
 
 def evaluated(s: Setup) -> dict[str, Path]:
   """The parameters that are compared, by name."""
-  found = {'base': s.folder / 'base/params'}
+  found = {'base': problem.base(s)}
   if 'train' in s.config.stages:
     found[s.config.name] = s.folder / 'params'
   if 'arms' in s.config.stages:
@@ -170,7 +195,8 @@ def scores(
 
 def greedy(s: Setup) -> Decoding:
   return Decoding(
-    max_new=s.config.evaluate.max_new, stop=(s.tokenizer.eos_token_id,)
+    max_new=s.config.evaluate.max_new,
+    stop=chat.stops(s.tokenizer, problem.template(s)).ids,
   )
 
 
@@ -180,25 +206,43 @@ def measure(s: Setup) -> None:
   if not path.exists():
     found = scores(s, evaluated(s), split=split, folder=s.folder)
     made = provenance.of(s.config, greedy(s), s.folder / 'truth')
-    files.write_json(path, made | {'models': found})
+    left = {'rows': tally.used(s.folder),
+            'rows not used': tally.left_out(s.folder)}  # fmt: skip
+    files.write_json(path, made | left | {'models': found})
 
 
 def tell(s: Setup) -> None:
-  """The page and the table."""
+  retell(s.folder)
+
+
+def retell(folder: Path) -> None:
+  """The page and the table of a run, from the files it left."""
   scenes = {
     record['id']: from_record(record)
-    for record in files.read_lines(s.folder / 'truth/describe.jsonl')
+    for record in files.read_lines(folder / 'truth/describe.jsonl')
   }
   report.write(
-    s.folder,
+    folder,
     pictures=lambda id: png(draw(scenes[id])),
     wrong=lambda row: [
       (claim.start, claim.end, claim.category)
       for claim in unsupported(scenes[row['id']], row['answer'])
     ],
   )
-  print(report.table(files.read_json(s.folder / 'results.json')))
-  print(f'\n{s.folder / "report.html"}')
+  print(report.table(files.read_json(folder / 'results.json')))
+  print(f'\n{folder / "report.html"}')
+
+
+def answer(s: Setup) -> None:
+  """Answers of the model in config.init to the benchmarks."""
+  decoding, batch = greedy(s), s.config.evaluate.batch
+  ready = lambda: answerer(s, problem.base(s), decoding, batch)
+  bench.answer(s, ready)
+
+
+def show(s: Setup) -> None:
+  """The tables of all benchmarks, and their page."""
+  comparison.tell([s.folder / 'results.json'], s.folder / 'report.html')
 
 
 STAGES = {
@@ -210,4 +254,7 @@ STAGES = {
   'arms': arms,
   'evaluate': measure,
   'report': tell,
+  'answer': answer,
+  'score': bench.score,
+  'show': show,
 }

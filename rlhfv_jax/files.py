@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,23 @@ def atomic(path: str | Path) -> Iterator[Path]:
     os.replace(tmp, path)
   finally:
     tmp.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+  """A folder to fill; on success it becomes `path`, else it is removed."""
+  path = Path(path)
+  if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    raise ValueError(f'{path} is there already: name another, or delete it')
+  tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  tmp.mkdir(parents=True)
+  try:
+    yield tmp
+    if path.exists():
+      path.rmdir()
+    os.replace(tmp, path)
+  finally:
+    shutil.rmtree(tmp, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -44,6 +44,21 @@ METRICS = {
   'vqa/yes': Metric('yes to yes-or-no questions', 0, '%'),
   'accuracy': Metric('accuracy', 1, '%'),
   'f1': Metric('F1', 1, '%'),
+  'precision': Metric('precision', 1, '%'),
+  'recall': Metric('recall', 1, '%'),
+  'yes': Metric('yes answers', 0, '%'),
+  'score': Metric('score', 1),
+  'informativeness': Metric('informativeness', 1, '%'),
+  'relative': Metric('score relative to the reference', 1, '%'),
+  'cognition': Metric('made up as people do', -1, '%'),
+  'difference': Metric('over-generalisation', -1, '%'),
+  'all': Metric('usual things made up, in all rooms', -1, '%'),
+  'scene': Metric('usual things made up, where they are usual', -1, '%'),
+  'unparsed': Metric('not parsed', 0, '%'),
+  'unjudged': Metric('not judged', 0, '%'),
+  'empty': Metric('empty answers', 0, '%'),
+  'foreign': Metric('answers in another language', 0, '%'),
+  'short': Metric('answers of few words', 0, '%'),
 }
 BY_CATEGORY = ('hallucination', 'mention')
 UNSEEN = 'unseen'  # prefix: measured where training never was

@@ -17,7 +17,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from rlhfv_jax import files, nonfinite
+from rlhfv_jax import adapt, files, nonfinite
 from rlhfv_jax.checkpoint import Checkpoints, save_params
 from rlhfv_jax.metrics import Mean
 
@@ -96,14 +96,16 @@ class Log:
     self._bar.close()
 
 
-def examine(loss, hyper, folder: Path) -> Callable[..., None]:
+def examine(program, hyper, folder: Path) -> Callable[..., None]:
   """The end of a run whose numbers went bad: a sentence and a replay file."""
 
   def stop(step, bad, state, batch):
     replay = folder / f'replay-{step}.npz'
     nonfinite.save_replay(replay, step, batch, hyper)
-    save_params(folder / f'replay-{step}-params', state.params)
-    why = nonfinite.explain(loss, state.params, batch, hyper)
+    save_params(folder / f'replay-{step}-params',
+                adapt.saved(state.params, program.labels))  # fmt: skip
+    why = nonfinite.explain(program.loss, state.params, batch, hyper,
+                            labels=program.labels)  # fmt: skip
     raise nonfinite.NonFinite(
       f'step {step}: {" and ".join(bad)} not finite: {why}. The parameters '
       f'before it and the batch are in {replay} and {replay.stem}-params; a '
@@ -113,12 +115,12 @@ def examine(loss, hyper, folder: Path) -> Callable[..., None]:
   return stop
 
 
-def save_every(every: int, steps: int, checkpoints: Checkpoints, feed):
+def save_every(every: int, steps: int, save: Callable[[int, Any], None]):
   """A checkpoint every so many steps and at the end; of no halted state."""
 
   def hook(step, state, stats, batch) -> None:
     if (step % every == 0 or step == steps) and not bool(state.halted):
-      checkpoints.save(step, state, feed.get_state())
+      save(step, state)
 
   return hook
 
@@ -127,14 +129,14 @@ class Terminated(SystemExit):
   """SIGTERM: what was trained is saved, and the same command goes on."""
 
 
-def stop_on_sigterm(checkpoints: Checkpoints, feed):
+def stop_on_sigterm(save: Callable[[int, Any], None], checkpoints: Checkpoints):
   """SIGTERM saves after the step in flight and ends the run."""
   asked = []
   signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
 
   def hook(step, state, stats, batch) -> None:
     if asked:
-      checkpoints.save(step, state, feed.get_state())
+      save(step, state)
       checkpoints.close()
       print(f'SIGTERM: saved at step {step}; the same command goes on from '
             'there', file=sys.stderr)  # fmt: skip
@@ -152,6 +154,7 @@ def evaluate_every(
   best: str,
   patience: int,
   folder: Path,
+  saved: Callable[[Any], Any],
 ):
   """Held-out numbers (`eval_...`), the best parameters so far, early stop.
 
@@ -178,7 +181,7 @@ def evaluate_every(
     past = [sign * r[name] for r in metrics.rows if name in r]
     metrics.write(step, row)
     if not past or sign * row[name] > max(past):
-      save_params(folder / 'best', state.params)
+      save_params(folder / 'best', saved(state.params))
       files.write_json(folder / 'best.json', {'step': step, 'rule': best} | row)
       return None
     since = len(past) - int(np.argmax(past))

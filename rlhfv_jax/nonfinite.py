@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlhfv_jax import optim
 from rlhfv_jax.files import atomic
 from rlhfv_jax.sharding import path_name
 
@@ -17,14 +18,25 @@ class NonFinite(RuntimeError):
   """Training met a number that is not finite and stopped before using it."""
 
 
-def explain(loss, params: Any, batch: Any, hyper: Any) -> str:
-  """Which tensor is bad first: of batch, parameters, loss, gradients."""
+def explain(
+  loss, params: Any, batch: Any, hyper: Any, *, labels: Any = None
+) -> str:
+  """Which tensor is bad first: of batch, parameters, loss, gradients.
+
+  Gradients are those of what the labels do not freeze; without labels, all.
+  """
   for what, tree in [('batch', batch), ('parameter', params)]:
     if name := first_bad(tree):
       return f'{what} {name} is not finite'
-  total = lambda p: loss(p, batch, hyper)['loss'].total
-  value, grads = jax.jit(jax.value_and_grad(total))(params)
-  values_bad, grads_bad = bad_rows(loss, params, batch, hyper)
+  if labels is None:
+    labels = jax.tree.map(lambda _: optim.TRAINED, params)
+  parts = optim.split(params, labels)
+  total = lambda trained, frozen, batch: (
+    loss(optim.merge(trained, frozen), batch, hyper)['loss'].total
+  )
+  gradients = jax.value_and_grad(total)
+  value, grads = jax.jit(gradients)(*parts, batch)
+  values_bad, grads_bad = bad_rows(gradients, parts, batch)
   index = np.asarray(batch['index'])
   if not jnp.isfinite(value):
     return (
@@ -47,21 +59,20 @@ def first_bad(tree: Any) -> str | None:
 
 
 def bad_rows(
-  loss, params: Any, batch: Any, hyper: Any
+  gradients, parts: tuple[Any, Any], batch: Any
 ) -> tuple[list[int], list[int]]:
   """Rows that alone, all others counting nothing, give a bad loss; gradient."""
 
   @jax.jit
-  def alone(row):
+  def alone(parts, row):
     only = (jnp.arange(batch['roles'].shape[0]) == row)[:, None, None]
     part = jax.tree.map(lambda x: x, batch)
     part['roles'] = jnp.where(only, batch['roles'], 0)
-    total = lambda p: loss(p, part, hyper)['loss'].total
-    value, grads = jax.value_and_grad(total)(params)
+    value, grads = gradients(*parts, part)
     leaves = [jnp.isfinite(g).all() for g in jax.tree.leaves(grads)]
     return jnp.isfinite(value), jnp.stack(leaves).all()
 
-  fine = [alone(row) for row in range(batch['roles'].shape[0])]
+  fine = [alone(parts, row) for row in range(batch['roles'].shape[0])]
   return tuple(
     [row for row, told in enumerate(fine) if not told[k]] for k in (0, 1)
   )

@@ -25,10 +25,15 @@ def labels(params: Any, rules: Sequence[tuple[str, str]] = RULES) -> Any:
     if kind not in KINDS:
       raise ValueError(f'config.train.rules: {kind!r} is none of {KINDS}')
 
-  def find(path, _):
+  def find(path, x):
     name = path_name(path)
     for pattern, kind in rules:
       if re.fullmatch(pattern, name):
+        if kind != FROZEN and not jnp.issubdtype(x.dtype, jnp.inexact):
+          raise ValueError(
+            f'config.train.rules: {name} is {x.dtype}, which cannot be '
+            f'{kind}: freeze it, or keep it in another dtype'
+          )
         return kind
     raise ValueError(
       f'config.train.rules cover every parameter, and none matches {name}: end '
@@ -50,6 +55,17 @@ def merge(trained: Any, frozen: Any) -> Any:
   """The inverse of `split`."""
   pick = lambda a, b: b if a is None else a
   return jax.tree.map(pick, trained, frozen, is_leaf=lambda x: x is None)
+
+
+def cast_frozen(params: Any, labels: Any, dtype: Any) -> Any:
+  """Frozen parameters in another dtype; steps of int8 and scales stay exact."""
+
+  def cast(path, x, kind):
+    exact = path_name(path).endswith('_scale')
+    real = jnp.issubdtype(x.dtype, jnp.floating)
+    return x.astype(dtype) if kind == FROZEN and real and not exact else x
+
+  return jax.tree_util.tree_map_with_path(cast, params, labels)
 
 
 def adamw(

@@ -52,17 +52,20 @@ def data(s: Setup) -> tuple[Data, Data]:
       sources.write(path, examples(s, split, counts))
   if 'base' not in s.read:
     # The pictures are our own: none is broken.
-    read = functools.partial(problem.read, s, check_images=False)
-    train = read(folder / 'train.parquet', shapes=c.buckets)
-    dev = read(folder / 'dev.parquet', buckets=train.buckets)
-    s.read['base'] = train, dev
+    read = lambda split, **options: problem.read(
+      s, sources.read(folder / f'{split}.parquet'), name=f'base/{split}',
+      check_images=False, **options,
+    )  # fmt: skip
+    train = read('train', shapes=c.buckets)
+    s.read['base'] = train, read('dev', buckets=train.buckets)
   return s.read['base']
 
 
 def see(s: Setup) -> None:
   """The tower learns to see, as real towers come pretrained."""
   folder, c = s.folder / 'eyes', s.config.eyes.train
-  if not s.model.config.image_tokens or (folder / 'done.json').exists():
+  blind = not s.model.config.image_tokens
+  if s.config.init or blind or (folder / 'done.json').exists():
     return
   train, dev = data(s)
   params = eyes.init(problem.fresh(s), s.config.model.vision.width)
@@ -93,7 +96,7 @@ def told(s: Setup, data: Data) -> Callable[[dict], dict]:
 def talk(s: Setup) -> None:
   """The model that will be corrected: sees well, talks from habit."""
   folder, c = s.folder / 'base', s.config.base.train
-  if (folder / 'done.json').exists():
+  if s.config.init or (folder / 'done.json').exists():
     return
   train, dev = data(s)
   params = problem.fresh(s)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,16 +14,31 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from rlhfv_jax import files, models, provenance, session, sharding
+from rlhfv_jax import (
+  adapt,
+  given,
+  models,
+  provenance,
+  session,
+  sharding,
+  tally,
+)
 from rlhfv_jax.batch import Batch
-from rlhfv_jax.checkpoint import load_params
-from rlhfv_jax.data import chat, images, pipeline, plan, sources
+from rlhfv_jax.checkpoint import abstract
+from rlhfv_jax.data import (
+  cache,
+  chat,
+  images,
+  pipeline,
+  plan,
+  sources,
+  views,
+)
 from rlhfv_jax.data import rows as data_rows
-from rlhfv_jax.data.encode import encode_all
+from rlhfv_jax.data.example import Example
 from rlhfv_jax.feed import DataFeed, to_batch
 from rlhfv_jax.objectives.preference import preference_loss
 from rlhfv_jax.objectives.sft import sft_loss
-from rlhfv_jax.playroom import language
 from rlhfv_jax.playroom.scene import World
 
 
@@ -53,15 +67,21 @@ class Data(NamedTuple):
 def setup(config: ConfigDict, folder: Path, mesh: Mesh) -> Setup:
   """Claims the folder for this config and makes what every stage needs."""
   provenance.claim(folder, config)
-  tokenizer = chat.word_tokenizer(language.vocabulary())
   model = config.model.to_dict()
+  template = chat.template(config.chat.template)
+  tokenizer = given.words(config.init, model, template)
   if len(tokenizer) > model['text']['vocab_size']:
     raise ValueError(
       f'config.model.text.vocab_size = {model["text"]["vocab_size"]} and the '
       f'tokenizer has {len(tokenizer)} tokens: raise it'
     )
-  model['image_token'] = chat.image_token_id(tokenizer)
+  model['image_token'] = chat.image_token_id(tokenizer, template)
   return Setup(config, folder, mesh, tokenizer, models.build(model), {}, {})
+
+
+def base(s: Setup) -> Path:
+  """Where the parameters are that training begins with."""
+  return Path(s.config.init or s.folder / 'base') / 'params'
 
 
 def world(s: Setup) -> World:
@@ -74,48 +94,50 @@ def template(s: Setup) -> chat.Template:
 
 def read(
   s: Setup,
-  path: Path,
+  source: Sequence[Example],
   *,
+  name: str,
   buckets: list | None = None,
   shapes: int = 1,
   check_images: bool = True,
+  augment: str = 'none',
+  looks: int = 1,
 ) -> Data:
-  """A file of examples as rows; what cannot be used is counted and listed.
+  """Examples as rows; what cannot be used is counted and listed.
 
-  In these buckets, or in that many chosen from the rows.
+  The list is NAME.rejected.json in the workdir. In these buckets, or in that
+  many chosen from the rows. Each row is there once for each of `looks` views
+  of its picture.
   """
-  source = sources.read(path)
-  bar = tqdm(total=len(source), desc=f'read {path.stem}', unit='row',
+  bar = tqdm(total=len(source), desc=f'read {name}', unit='row',
              dynamic_ncols=True)  # fmt: skip
-  rows = encode_all(
-    source, s.tokenizer, template(s),
+  rows = cache.encoded(
+    s.folder / 'rows', source, s.tokenizer, template(s),
     image_tokens=s.model.config.image_tokens,
     image_token=s.model.config.image_token,
     diff=s.config.data.diff,
     score_template=s.config.chat.score_template,
-    buckets=buckets, check_images=check_images,
+    buckets=buckets, limit=s.model.config.text.max_length,
+    check_images=check_images, processes=s.config.data.workers,
     progress=lambda done, total: bar.update(),
   )  # fmt: skip
+  bar.update(len(source) - bar.n)
   bar.close()
-  files.write_json(path.with_suffix('.rejected.json'), [
-    row._asdict() for row in rows.rejected
-  ])  # fmt: skip
-  if rows.rejected:
-    why = ', '.join(f'{n} {reason}' for reason, n in rows.reasons.items())
-    print(f'{path.name}: {len(rows.rejected)} of {len(rows)} rows not used: '
-          f'{why}', file=sys.stderr)  # fmt: skip
-  if not rows.kept:
-    raise ValueError(
-      f'{path}: no row can be used, see {path.stem}.rejected.json'
-    )
+  tally.reject(s.folder, name, rows)
   lengths, prompts = data_rows.lengths(rows), data_rows.prompts(rows)
   if buckets is None:
     buckets, _ = plan.choose_buckets(lengths, shapes, prompts=prompts)
+  tally.count(s.folder, name, rows, buckets)
   pictures = None
   if s.model.config.image_tokens:
-    pictures = images.Pictures(source, s.config.image.size,
-                               s.config.image.policy)  # fmt: skip
-  digests = functools.cache(lambda i: images.digest(source[i].image))
+    pictures = images.Pictures(
+      source, s.config.image.size, s.config.image.policy, augment=augment,
+      seed=s.config.seed, views=looks,
+    )  # fmt: skip
+    rows = views.repeat(rows, looks)
+  digests = functools.cache(
+    pictures.name if pictures else lambda i: images.digest(source[i].image)
+  )
   return Data(source, rows, pictures, buckets, digests)
 
 
@@ -136,6 +158,7 @@ def feed(
   batches = pipeline.batches(
     data.rows, data.images, seed=s.config.seed, buckets=data.buckets,
     batch=train.batch, epochs=math.ceil(train.steps / steps), extras=extras,
+    workers=s.config.data.workers,
     process_index=jax.process_index(), process_count=jax.process_count(),
   )  # fmt: skip
   return DataFeed(batches, s.mesh, prepare)
@@ -174,7 +197,18 @@ def fresh(s: Setup) -> Any:
 
 
 def load(s: Setup, path: Path) -> Any:
-  return load_params(path, abstract_params(s))
+  """The parameters in a folder, with what they are on if they are adapters."""
+  return adapt.load(path, abstract_params(s), s.mesh)
+
+
+def start(s: Setup) -> adapt.Start:
+  """What a training makes of the base: as it is, or with adapters on it."""
+  c, lora = s.config, s.config.lora
+  if not lora.rank:
+    return adapt.Start(c.train.frozen_dtype, c.train.rules, c.seed)
+  return adapt.Start(
+    lora.base, lora.rules, c.seed, lora.rank, lora.alpha, lora.targets
+  )
 
 
 def abstract_params(s: Setup) -> Any:
@@ -214,21 +248,30 @@ def preference(s: Setup) -> Callable:
 
 
 OBJECTIVES = {'sft': sft, 'preference': preference}
+TRACED = ('beta', 'gamma')  # numbers of a loss that are arguments of the step
 
 
-def program(s: Setup, objective: str, train: ConfigDict) -> session.Program:
-  """The compiled steps; configs that differ in traced numbers share."""
+def program(
+  s: Setup, objective: str, train: ConfigDict, params: Any = None
+) -> session.Program:
+  """The compiled steps; configs that differ in traced numbers share.
+
+  Of `params` only shapes matter; the model's own without adapters by default.
+  """
   if objective not in OBJECTIVES:
     raise ValueError(
       f'config.objective = {objective!r}: choose one of {sorted(OBJECTIVES)}'
     )
   static = [objective, train.to_dict(), s.config.loss.to_dict()]
-  for part, traced in ((1, ('lr',)), (2, ('beta', 'gamma'))):
+  for part, traced in ((1, ('lr',)), (2, TRACED)):
     static[part] = {k: v for k, v in static[part].items() if k not in traced}
-  name = json.dumps(static, sort_keys=True)
+  like = abstract_params(s) if params is None else abstract(params)
+  leaves = jax.tree_util.tree_leaves_with_path(like)
+  shapes = [(sharding.path_name(p), str(x.dtype), x.shape) for p, x in leaves]
+  name = json.dumps([static, shapes], sort_keys=True)
   if name not in s.programs:
     loss = OBJECTIVES[objective](s)
-    s.programs[name] = session.program(loss, abstract_params(s), train, s.mesh)
+    s.programs[name] = session.program(loss, like, train, s.mesh)
   return s.programs[name]
 
 

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from rlhfv_jax import files
 
+MAY_DIFFER = ('stages', 'data.workers')  # of two calls in one workdir
 PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'transformers')
 
 
@@ -49,7 +50,7 @@ def revision() -> str:
 def claim(folder: Path, config: ConfigDict) -> None:
   """Writes config.json, or finds the same config there; else says what differs.
 
-  Which stages run may differ from call to call, nothing else.
+  Which stages run may differ from call to call, and who reads; nothing else.
   """
   try:
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def claim(folder: Path, config: ConfigDict) -> None:
     differ = [
       f'{k} = {now.get(k)} here and {old.get(k)} there'
       for k in sorted(old.keys() | now.keys())
-      if old.get(k) != now.get(k) and k != 'stages'
+      if old.get(k) != now.get(k) and k not in MAY_DIFFER
     ]
     if differ:
       raise ValueError(
@@ -79,19 +80,24 @@ def claim(folder: Path, config: ConfigDict) -> None:
   )
 
 
+def ran(config: ConfigDict) -> dict[str, Any]:
+  """What was run, and by which code."""
+  return {
+    'experiment': config.name,
+    'seed': config.seed,
+    'config': digest(plain(config)),
+    'revision': revision(),
+    'jax': importlib.metadata.version('jax'),
+  }
+
+
 def of(config: ConfigDict, decoding: Any, truth: Path) -> dict[str, Any]:
   """What results.json says about how its numbers came about."""
   asked = sorted(truth.glob('*.jsonl'))
   hashed = hashlib.blake2b(b''.join(p.read_bytes() for p in asked),
                            digest_size=8)  # fmt: skip
   return {
-    'run': {
-      'experiment': config.name,
-      'seed': config.seed,
-      'config': digest(plain(config)),
-      'revision': revision(),
-      'jax': importlib.metadata.version('jax'),
-    },
+    'run': ran(config),
     'prompt': config.chat.template,
     'decoding': dict(vars(decoding)),
     'judge': 'playroom: every claim held against the scene',

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from rlhfv_jax import files, findings, page, plots
 from rlhfv_jax.findings import table
 from rlhfv_jax.gallery import Answer, Pictures
+from rlhfv_jax.poster import poster
 
 __all__ = ['draw', 'read', 'table', 'write']
 
@@ -36,8 +37,9 @@ def write(
     }
   figures = draw(run['results'], run['metrics'])
   for name, figure in figures.items():
-    with files.atomic(workdir / f'{name}.png') as tmp:
-      tmp.write_bytes(plots.png(figure))
+    files.write_bytes(workdir / f'{name}.png', plots.png(figure))
+  if pictures and wrong and (figure := poster(run['answers'], pictures)):
+    files.write_bytes(workdir / 'poster.png', plots.png(figure))
   svgs = {name: plots.svg(figure, name) for name, figure in figures.items()}
   text = page.render(**run, figures=svgs, pictures=pictures)
   files.write_text(workdir / 'report.html', text)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from rlhfv_jax import files, hooks, optim, sharding, train
+from rlhfv_jax import adapt, files, hooks, optim, sharding, train
 from rlhfv_jax.batch import Batch
 from rlhfv_jax.checkpoint import Checkpoints, load_params, save_params
 
@@ -57,34 +57,43 @@ def run(
 ) -> Any:
   """Trains `params` (which it consumes) and returns the best it saw.
 
-  Everything is in `folder`: run again it goes on, or is done at once.
+  Everything is in `folder`: run again it goes on, or is done at once. Of
+  parameters with adapters it holds what is trained.
   """
+  saved = functools.partial(adapt.saved, labels=program.labels)
   if (folder / 'done.json').exists():
-    return load_params(folder / 'params', params)
+    return optim.merge(load_params(folder / 'params', saved(params)), params)
   sharding.check_batch(config.batch, mesh, micro=config.micro)
   hyper = sharding.scalars({'learning_rate': config.lr} | dict(hyper), mesh)
   state = train.init_state(params, program.tx, program.labels, mesh)
   checkpoints = Checkpoints(folder / 'checkpoints', keep=config.keep)
-  if restored := checkpoints.restore(state, feed.get_state()):
-    state, position = restored
+
+  def save(step, state):
+    part = state.replace(params=saved(state.params))
+    checkpoints.save(step, part, feed.get_state())
+
+  like = state.replace(params=saved(state.params))
+  if restored := checkpoints.restore(like, feed.get_state()):
+    found, position = restored
+    state = found.replace(params=optim.merge(found.params, state.params))
     feed.set_state(position)
   start = int(state.step)
   metrics = hooks.Metrics(folder, start=start)
   log = hooks.Log(
     metrics, name=name, start=start, steps=config.steps, every=config.log_every,
-    examine=hooks.examine(program.loss, hyper, folder),
+    examine=hooks.examine(program, hyper, folder),
   )  # fmt: skip
   beside = [
     log,
-    hooks.save_every(config.save_every, config.steps, checkpoints, feed),
-    hooks.stop_on_sigterm(checkpoints, feed),
+    hooks.save_every(config.save_every, config.steps, save),
+    hooks.stop_on_sigterm(save, checkpoints),
   ]
   if held_out is not None:
     evaluate = hooks.evaluate_every(
       config.eval_every, config.steps,
       evaluate=hooks.mean_over(program.eval_step, held_out, hyper),
       metrics=metrics, best=config.best, patience=config.patience,
-      folder=folder,
+      folder=folder, saved=saved,
     )  # fmt: skip
     beside.insert(1, evaluate)
     if start == 0:
@@ -98,8 +107,9 @@ def run(
     metrics.close()
   params = state.params
   if held_out is not None:
-    params = load_params(folder / 'best', params)
-  save_params(folder / 'params', params)
+    best = load_params(folder / 'best', saved(params))
+    params = optim.merge(best, params)
+  save_params(folder / 'params', saved(params))
   files.write_json(folder / 'done.json', {'steps': int(state.step)})
   return params
 

@@ -17,16 +17,21 @@ BATCH = P(('data', 'fsdp'))
 
 # First match wins. Kernels are [in, out] behind the layer axis of their scan;
 # the patterns begin with .* so that optimizer moments follow their parameter.
-INWARD = r'(q_proj|k_proj|v_proj|gate_proj|up_proj|fc1)(/[AB])?/kernel'
-OUTWARD = r'(o_proj|out_proj|down_proj|fc2)(/[AB])?/kernel'
+INWARD = r'(q_proj|k_proj|v_proj|gate_proj|up_proj|fc1)(/[AB])?'
+OUTWARD = r'(o_proj|out_proj|down_proj|fc2)(/[AB])?'
 RULES = (
   (r'.*embed_tokens/embedding', P('tensor', 'fsdp')),
   (r'.*lm_head/kernel', P('fsdp', 'tensor')),
-  (rf'.*layers/.*{INWARD}', P(None, 'fsdp', 'tensor')),
-  (rf'.*layers/.*{OUTWARD}', P(None, 'tensor', 'fsdp')),
+  (rf'.*layers/.*{INWARD}/kernel', P(None, 'fsdp', 'tensor')),
+  (rf'.*layers/.*{OUTWARD}/kernel', P(None, 'tensor', 'fsdp')),
+  # Adapters lie as the side of the kernel that they meet.
+  (rf'.*layers/.*{INWARD}/lora_a', P(None, 'fsdp')),
+  (rf'.*layers/.*{INWARD}/lora_b', P(None, None, 'tensor')),
+  (rf'.*layers/.*{OUTWARD}/lora_a', P(None, 'tensor')),
+  (rf'.*layers/.*{OUTWARD}/lora_b', P(None, None, 'fsdp')),
   (r'.*mm_projector/.*kernel', P(None, ('fsdp', 'tensor'))),
   (r'.*vision_tower/.*', P()),
-  (r'.*(norm|layernorm|bias|weight|scale|query|probe).*', P()),
+  (r'.*(norm|layernorm|bias|weight|scale|query|probe|lora_).*', P()),
 )
 
 

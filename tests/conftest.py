@@ -1,7 +1,9 @@
 """Eight fake devices and strict ranks, before any test touches jax."""
 
 import jax
+import pytest
 from absl import flags
+from runs import run
 
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
@@ -10,3 +12,12 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_disable_most_optimizations', True)
 # grain's workers read absl flags, which only `app.run` parses.
 flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope='session')
+def finished(tmp_path_factory):
+  """A whole small run, and what it printed. Copy it before you change it."""
+  folder = tmp_path_factory.mktemp('runs') / 'small'
+  code, out = run(f'--workdir={folder}')
+  assert code == 0, out
+  return folder, out

@@ -2,58 +2,15 @@
 
 import json
 import math
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import jax
-import numpy as np
 import pytest
-from orbax.checkpoint import v1 as ocp
+from runs import bits, run, start
 
 from rlhfv_jax import files
-
-ROOT = Path(__file__).parents[1]
-MAIN = ['-m', 'rlhfv_jax.main', '--config=configs/ddpo.py:small']
-ENV = os.environ | {'JAX_PLATFORMS': 'cpu'}
-
-
-def start(*args, module=MAIN):
-  return subprocess.Popen(
-    [sys.executable, *module, *args], cwd=ROOT, env=ENV, text=True,
-    stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-  )  # fmt: skip
-
-
-def run(*args, module=MAIN):
-  process = start(*args, module=module)
-  out, _ = process.communicate()
-  return process.returncode, out
-
-
-@pytest.fixture(scope='module')
-def finished(tmp_path_factory):
-  """A whole small run."""
-  folder = tmp_path_factory.mktemp('runs') / 'small'
-  code, out = run(f'--workdir={folder}')
-  assert code == 0, out
-  return folder, out
-
-
-def bits(folder: Path) -> dict[str, bytes]:
-  """Everything that is compared to the bit: parameters and answers."""
-  found = {}
-  for name in ('params', 'base/params', 'eyes/params', 'arms/sft/params'):
-    leaves = jax.tree_util.tree_leaves_with_path(ocp.load(folder / name))
-    for path, leaf in leaves:
-      found[name + jax.tree_util.keystr(path)] = np.asarray(leaf).tobytes()
-  for path in sorted((folder / 'answers').glob('*.jsonl')):
-    found[path.name] = path.read_bytes()
-  return found
 
 
 def test_a_run_leaves_what_the_design_says(finished):

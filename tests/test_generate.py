@@ -14,8 +14,9 @@ from rlhfv_jax.generate import Decoding, generate, likely
 V, IMAGE, NEW = 67, -200, 6
 STOP = tuple(range(2, V, 4))
 TEXT = dict(
-  vocab_size=V, width=32, mlp=48, depth=2, heads=4, kv_heads=2, max_length=32
-)
+  vocab_size=V, width=32, mlp=48, depth=2, heads=4, kv_heads=2, max_length=32,
+  rope_factor=4.0, rope_original=32,
+)  # fmt: skip
 # No layer of this tower is built: patches and positions are picture enough.
 VISION = dict(
   kind='clip', image_size=16, patch=8, width=24, mlp=32, depth=1, heads=4

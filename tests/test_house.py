@@ -11,12 +11,17 @@ PACKAGE = ROOT / 'rlhfv_jax'
 FLOORS = [
   {'batch', 'files', 'host', 'metrics', 'playroom', 'sharding'},
   {'benchmarks', 'data', 'models'},
-  {'checkpoint', 'feed', 'generate', 'optim'},
+  {
+    'beams', 'checkpoint', 'decoding', 'feed', 'generate', 'optim', 'serving',
+    'slots',
+  },
   {'objectives'},
   {
-    'answers', 'convert', 'doctor', 'evaluate', 'eyes', 'feedback', 'findings',
-    'gallery', 'hooks', 'nonfinite', 'page', 'plots', 'pretrain', 'problem',
-    'provenance', 'report', 'scoring', 'session', 'train',
+    'adapt', 'annotate', 'answers', 'bench', 'choice', 'comparison',
+    'comparison_page', 'convert', 'doctor', 'evaluate', 'eyes', 'feedback',
+    'findings', 'forest', 'frame', 'gallery', 'given', 'hooks', 'judge',
+    'nonfinite', 'page', 'plots', 'poster', 'pretrain', 'problem',
+    'provenance', 'report', 'results', 'scoring', 'session', 'tally', 'train',
   },
   {'__main__', 'commands', 'experiment', 'main', 'options'},
 ]  # fmt: skip

@@ -12,7 +12,8 @@ from rlhfv_jax.experiment import STAGES
 @pytest.mark.parametrize('flag', [
   'configs/ddpo.py', 'configs/ddpo.py:playroom,llava', 'configs/ddpo.py:paper',
   'configs/ddpo.py:released', 'configs/ddpo.py:small,blind', 'configs/sft.py',
-  'configs/sft.py:llava,small',
+  'configs/sft.py:llava,small', 'configs/ddpo.py:playroom,lora',
+  'configs/sft.py:lora,small',
 ])  # fmt: skip
 def test_every_config_loads_locked_and_names_real_stages(flag):
   config = options.load(flag)
@@ -44,6 +45,7 @@ def test_recipes_differ_where_paper_and_script_differ():
   ('--config.dpo_beta=0.5', 'here it is --config.loss.beta'),
   ('--config.loss.dpo_token_weight=5', 'here it is --config.loss.gamma'),
   ('--config.train.learning_rate=1', 'here it is --config.train.lr'),
+  ('--config.lora_r=8', 'here it is --config.lora.rank'),
   ('--config.gamma=5', 'did you mean --config.loss.gamma'),
   ('--config.train.step=5', 'did you mean --config.train.steps'),
   ('--config.qqqq=5', 'the top level has arms, base'),

@@ -54,12 +54,17 @@ def describe_rows(
   """Pictures with a request to describe them and a noisy caption."""
   rows = []
   for scene in scenes(world, split, n, seed=seed, start=start):
-    rng = rng_of(scene, CAPTION_STREAM)
-    request = DESCRIBE[rng.integers(len(DESCRIBE))]
+    request, answer = captioned(scene, world)
     turns = [('user', request)]
-    answer = noisy_caption(scene, rng, world)
     rows.append(_row(scene, 'describe', turns, answer, size))
   return rows
+
+
+def captioned(scene: Scene, world: World) -> tuple[str, str]:
+  """A request to describe the scene, and its noisy caption."""
+  rng = rng_of(scene, CAPTION_STREAM)
+  request = DESCRIBE[rng.integers(len(DESCRIBE))]
+  return request, noisy_caption(scene, rng, world)
 
 
 def question_rows(
@@ -128,7 +133,7 @@ def question_records(
   *,
   seed: int = 0,
   start: int = 0,
-  per_scene: int = 2,
+  per_scene: int = 4,
 ) -> list[dict]:
   """Truth records with a closed question each, its type and its answer."""
   records = []

@@ -86,7 +86,7 @@ class World:
   others_looked: tuple[float, ...] = (0.0, 0.1, 0.3, 0.6)
   # Captions: that a usual kind which is absent is claimed nevertheless (by
   # its rank in the room), and that a habit is claimed where it is broken.
-  say_absent: tuple[float, ...] = (0.7, 0.3, 0.35)
+  say_absent: tuple[float, ...] = (0.5, 0.2, 0.25)
   say_colour: float = 0.65
   say_number: float = 0.65
   say_place: float = 0.65

@@ -1,0 +1,39 @@
+"""Commands run as a person runs them, and one whole small run to look at."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+ROOT = Path(__file__).parents[1]
+MAIN = ['-m', 'rlhfv_jax.main', '--config=configs/ddpo.py:small']
+ENV = os.environ | {'JAX_PLATFORMS': 'cpu'}
+
+
+def start(*args, module=MAIN):
+  return subprocess.Popen(
+    [sys.executable, *module, *args], cwd=ROOT, env=ENV, text=True,
+    stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+  )  # fmt: skip
+
+
+def run(*args, module=MAIN):
+  process = start(*args, module=module)
+  out, _ = process.communicate()
+  return process.returncode, out
+
+
+def bits(folder: Path) -> dict[str, bytes]:
+  """Everything that is compared to the bit: parameters and answers."""
+  found = {}
+  for name in ('params', 'base/params', 'eyes/params', 'arms/sft/params'):
+    leaves = jax.tree_util.tree_leaves_with_path(ocp.load(folder / name))
+    for path, leaf in leaves:
+      found[name + jax.tree_util.keystr(path)] = np.asarray(leaf).tobytes()
+  for path in sorted((folder / 'answers').glob('*.jsonl')):
+    found[path.name] = path.read_bytes()
+  return found

@@ -157,6 +157,7 @@ def real(name: str) -> Callable[[ConfigDict], None]:
     c.model = ConfigDict(found['model'])
     c.model.dtype = 'bfloat16'  # of what is computed; parameters are float32
     c.model.remat = 'full'
+    c.lora.base = 'bfloat16'
     c.chat.template = found['template']
     c.image.update(found['image'])
     c.evaluate.update({'max_new': 1024, 'batch': 16})

@@ -210,6 +210,18 @@ def test_a_base_kept_in_float32_is_the_one_on_disk(base):
     assert_same(adapt.base(base, like(), start(), mesh()), numbers())
 
 
+def test_without_adapters_only_what_is_frozen_is_kept_smaller(base):
+  rules = (('.*embedding', 'frozen'), ('.*', 'trained'))
+  with jax.set_mesh(mesh()):
+    params = adapt.begin(base, like(), start('bfloat16', rules, 0), mesh())
+  words = params['language_model'].pop('embed_tokens')['embedding']
+  assert words.dtype == jax.numpy.bfloat16
+  others = dict(numbers()['language_model'])
+  exact = others.pop('embed_tokens')['embedding']
+  np.testing.assert_allclose(np.float32(words), exact, rtol=2**-8)
+  assert_same(params, {'language_model': others})
+
+
 def test_adapters_can_stand_on_a_model_that_has_some(tmp_path, base):
   begin = start('int8')
   first = train(tmp_path / 'first', base, begin, held_out=False)

@@ -151,6 +151,7 @@ def test_rankings_become_preferences(tmp_path):
     'tie', 'decides'
   ]  # fmt: skip
   assert {first_shown(i, 'ada') for i in range(1, 9)} == {0, 1}
+  assert page.get('/compare/1').status_code == 404  # there are no edits
 
 
 def test_scripts_are_shown_as_text(page, store):

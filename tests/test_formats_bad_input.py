@@ -239,7 +239,7 @@ BAD = {
   'span outside its answer': {'spans': (((0, 6, None),), ())},
   'overlapping spans': {'spans': (((3, 5, None), (0, 4, 'object')), ())},
   'spans': {'spans': ((),)},
-  'not UTF-8': {'answers': ('a \ud800', 'b')},
+  'half a character': {'answers': ('a \ud800', 'b')},
 }
 
 

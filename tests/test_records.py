@@ -93,7 +93,9 @@ def test_a_broken_line_is_a_row_and_names_itself(tmp_path):
   for index, says in ((1, 'not JSON'), (2, 'not UTF-8'), (3, 'not an object')):
     with pytest.raises(RowError, match=says):
       found[index]
-  assert found.where(2) == f'{path}, row 2 (line 4)'
+  lines = {0: 1, 1: 3, 2: 4, 3: 5, 4: 6}
+  for index in (2, 4, 0, 1, 1, 3):
+    assert found.where(index) == f'{path}, row {index} (line {lines[index]})'
 
 
 # ---- records that make a row together

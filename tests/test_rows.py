@@ -180,6 +180,7 @@ def test_the_pictures_mark_in_a_turn_changes_nothing():
       "special token in the text: an answer holds '<image>'",
     ),
     ({'answers': ('a cup.<end>', CHOSEN)}, "an answer holds '<end>'"),
+    ({'answers': ('a \ud83d cup.', CHOSEN)}, 'half a character: in'),
     ({'turns': (('user', 'a <pad> cup?'),)}, "a turn holds '<pad>'"),
     ({'answers': ('there is a zeppelin.',)}, 'unknown word: an answer holds'),
     ({'turns': ()}, 'turns out of order'),

@@ -249,6 +249,8 @@ def progress(request: Request) -> Response:
 
 def compare(request: Request, number: int) -> Response:
   """What several people made of one item; an adjudicator takes one."""
+  if request.app.state.settings.mode == 'rank':
+    raise HTTPException(404, 'rankings have no edits to compare')
   person, (example, picture) = _who(request), _item(request, number)
   store = request.app.state.store
   return request.app.state.page(

@@ -7,7 +7,12 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from rlhfv_jax.data import chat, muffin_diff, segments
-from rlhfv_jax.data.example import Example, RowError, check_spans
+from rlhfv_jax.data.example import (
+  Example,
+  RowError,
+  check_letters,
+  check_spans,
+)
 from rlhfv_jax.data.rows import Row
 
 DIFFS = ('exact', 'muffin')
@@ -162,6 +167,7 @@ def _check(example, turns, reserved: Set[str]) -> None:
     raise RowError('empty answer')
   if len(set(example.answers)) < len(example.answers):
     raise RowError('equal answers')
+  check_letters(example)
   check_spans(example.answers, example.spans)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlhfv_jax.data import grouped, picks, records
+from rlhfv_jax.data import grouped, picks, places, records
 from rlhfv_jax.data.example import Example, RowError
 from rlhfv_jax.data.formats import vqav2
 from rlhfv_jax.data.lazy import Source
@@ -49,7 +49,7 @@ def read(
     instruction = LETTER if alone else REASON
   if reply is None:
     reply = OPTION if alone else '{rationale} The correct option is {letter}.'
-  table = records.read(_file(path, split))
+  table = records.read(_file(places.here(path), split))
   images = images or vqav2.find_coco(
     table.path.parent, table[0]['image_id'], 'train2017'
   )

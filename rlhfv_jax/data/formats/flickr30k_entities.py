@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlhfv_jax.data import folders, picks
+from rlhfv_jax.data import folders, picks, places
 from rlhfv_jax.data.example import Example, RowError
 from rlhfv_jax.data.lazy import Source
 
@@ -72,7 +72,7 @@ def read(
   """
   if frame not in FRAMES:
     raise ValueError(f'frame {frame!r}: one of {", ".join(FRAMES)}')
-  path = Path(path)
+  path = Path(places.here(path))
   names = path / f'{split}.txt'
   if not names.exists():
     raise ValueError(f'{names}: no such list of pictures')

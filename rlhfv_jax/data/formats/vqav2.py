@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlhfv_jax.data import folders, grouped, picks, records
+from rlhfv_jax.data import folders, grouped, picks, places, records
 from rlhfv_jax.data.example import Example, RowError
 from rlhfv_jax.data.lazy import Source
 
@@ -58,6 +58,7 @@ def read(
       f'prompt {prompt!r}: one of {", ".join(PROMPTS)}, or text around '
       '{question}'
     )
+  path = places.here(path)
   questions = records.read(_file(path, 'questions', split), 'questions')
   subset = split.partition('-')[0]
   subset += '2015' if subset == 'test' else '2014'

@@ -55,7 +55,9 @@ def one_device() -> Mesh:
 
 
 def fill(plan: Plan, mesh: Mesh) -> dict[str, Any]:
-  """Carries out a plan. The host holds two tensors at a time."""
+  """Carries out a plan. The host holds three tensors at a time: one is read,
+  one goes to its devices, one into its leaf.
+  """
   places = sharding.specs(plan.leaves, mesh)
   for source in plan.sources:
     _check_implied(source)
@@ -68,6 +70,7 @@ def fill(plan: Plan, mesh: Mesh) -> dict[str, Any]:
     for source in plan.sources
     for name in source.match.slots
   )
+  before = None
   with tqdm(total=size, unit='B', unit_scale=True, desc='import') as bar:
     for source in plan.sources:
       slots = source.match.slots
@@ -75,6 +78,9 @@ def fill(plan: Plan, mesh: Mesh) -> dict[str, Any]:
         slot = slots[name]
         part = to_ours(_fitted(x, slot), slot.path)
         _put(leaves, slot, part, plan.leaves[slot.path], places[slot.path])
+        if before is not None:
+          leaves[before].block_until_ready()
+        before = slot.path
         bar.update(x.nbytes)
   return unflatten_dict(leaves, sep='/')
 
@@ -87,11 +93,9 @@ def _put(leaves, slot, part, like, place):
   if slot.path not in leaves:
     leaves[slot.path] = jnp.zeros(like.shape, like.dtype, device=place)
   inside = NamedSharding(place.mesh, P(*place.spec[1:]))
-  leaf = leaves[slot.path] = _set_layer(place)(
+  leaves[slot.path] = _set_layer(place)(
     leaves[slot.path], _to_devices(part, inside), slot.layer
   )
-  # Otherwise the tensors that wait for their devices pile up on the host.
-  leaf.block_until_ready()
 
 
 def _to_devices(x, place):

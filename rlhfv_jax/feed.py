@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -21,23 +22,46 @@ def to_batch(item: tuple, mesh: Mesh) -> Batch:
 class DataFeed:
   """A grain iterator as a feed: its state is one step number.
 
-  `prepare` may change a process's arrays before they go to the devices.
+  `prepare` may change a process's arrays before they go to the devices. While
+  the devices compute one step, a thread puts the next batch there; a state
+  counts only what was handed over.
   """
 
   def __init__(
     self, batches: Any, mesh: Mesh, prepare: Callable[[dict], dict] = dict
   ):
     self._batches, self._mesh, self._prepare = batches, mesh, prepare
+    self._step = int(batches.get_state()['step'])
+    self._thread = ThreadPoolExecutor(1, 'feed')
+    self._next: Future | None = None
 
   def __call__(self, state: Any) -> Batch:
+    ready = self._next or self._thread.submit(self._make)
+    self._next = None  # where this one is broken, the next call says so too
+    batch = ready.result()
+    self._step += 1
+    self._next = self._thread.submit(self._make)
+    return batch
+
+  def _make(self) -> Batch:
     bucket, arrays = next(self._batches)
     return to_batch((bucket, self._prepare(arrays)), self._mesh)
 
   def get_state(self) -> dict[str, Any]:
-    return {'step': np.array(self._batches.get_state()['step'])}
+    return {'step': np.array(self._step)}
 
   def set_state(self, state: dict[str, Any]) -> None:
-    self._batches.set_state({'step': int(state['step'])})
+    self._settle()
+    self._step = int(state['step'])
+    self._batches.set_state({'step': self._step})
 
   def close(self) -> None:
+    self._settle()
+    self._thread.shutdown()
     self._batches.close()
+
+  def _settle(self) -> None:
+    """Waits for what is under way, and forgets it."""
+    if self._next is not None:
+      wait([self._next])
+      self._next = None

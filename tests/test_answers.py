@@ -1,5 +1,6 @@
 """Answers: kept as they come; who was stopped ends in the same file."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -92,15 +93,9 @@ def test_answers_to_other_questions_are_not_taken(tmp_path):
 
 
 def test_a_text_ends_answers_in_however_many_tokens():
-  template = chat.Template(user='{image}{text}', assistant='', stop='###')
-  words = chat.word_tokenizer(['alpha'])
-  over = answers.ends(words, template)
-  assert over is not None
-
-  class Spelled:
-    """A tokenizer that spells: no token holds the whole of an end."""
-
-    backend_tokenizer = None
-
-  ids = np.array(words.convert_tokens_to_ids(['alpha', 'alpha']))
-  assert not over(0, ids)
+  template = dataclasses.replace(TEMPLATE, stop='two three')
+  over = answers.ends(TOKENIZER, template)
+  one, two, three = TOKENIZER.convert_tokens_to_ids(['one', 'two', 'three'])
+  assert over(0, np.array([one, two, three]))
+  assert not over(0, np.array([one, three, two]))
+  assert answers.ends(TOKENIZER, TEMPLATE) is None

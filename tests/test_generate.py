@@ -174,6 +174,30 @@ def test_samples_differ_by_key_and_within_a_prompt():
   assert (tokens != other).any(-1).all()
 
 
+def test_bfloat16_logps_are_near_those_of_the_full_forward():
+  model = models.build(
+    dict(text=TEXT, vision=VISION, image_token=IMAGE, dtype='bfloat16')
+  )
+  batch, params = prompts(), made()[1]
+  tokens, logps = generate(model, params, batch, GREEDY, jax.random.key(0))
+  tokens, logps = np.array(tokens), np.array(logps)
+  whole = np.pad(batch['tokens'], [(0, 0), (0, NEW)])
+  for b, length in enumerate(LENGTHS):
+    whole[b, length : length + NEW] = tokens[b]
+  filled = batch['lengths'] + np.array([NEW, 0]) * (batch['lengths'][:, :1] > 0)
+  arrays = dict(
+    tokens=whole, lengths=filled.astype(np.int32), images=batch['images']
+  )
+  score = jax.jit(functools.partial(models.token_logps, model))
+  given = np.array(score(params, Batch(arrays, (whole.shape[1], 0, 1))))
+  alive = going(tokens)
+  for b, length in enumerate(LENGTHS[:PROMPTS]):
+    size = alive[b].sum()
+    np.testing.assert_allclose(
+      logps[b, :size], given[b, length : length + size], atol=2e-2
+    )
+
+
 def random_logits():
   return jnp.array(np.random.default_rng(2).normal(size=(50, 12)) * 2)
 
@@ -219,11 +243,19 @@ def test_top_p_counts_what_top_k_left():
     dict(top_p=1.1),
     dict(top_k=-1),
     dict(n=0),
+    dict(beams=0),
+    dict(repetition_penalty=0.0),
   ],
 )
 def test_a_wrong_setting_is_named(wrong):
   with pytest.raises(ValueError, match=next(iter(wrong))):
     Decoding(**{'max_new': 4, **wrong})
+
+
+def test_beams_are_not_sampled_and_are_as_many_as_answers():
+  for wrong in (dict(temperature=1.0), dict(n=3)):
+    with pytest.raises(ValueError, match='2 beams'):
+      Decoding(4, beams=2, **wrong)
 
 
 def test_what_does_not_fit_is_refused():

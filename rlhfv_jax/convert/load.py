@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,28 +62,32 @@ def fill(plan: Plan, mesh: Mesh) -> dict[str, Any]:
   places = sharding.specs(plan.leaves, mesh)
   for source in plan.sources:
     _check_implied(source)
-  leaves = _draw(plan, places)
+  leaves = _draw(plan, places) | _stacks(plan, places)
   for path, scale in plan.scales.items():
     leaves[path] = jax.device_put(scale, NamedSharding(mesh, P()))
-  size = sum(
-    source.tensors[name].dtype.itemsize
-    * int(np.prod(source.tensors[name].shape))
-    for source in plan.sources
-    for name in source.match.slots
-  )
   before = None
-  with tqdm(total=size, unit='B', unit_scale=True, desc='import') as bar:
-    for source in plan.sources:
-      slots = source.match.slots
-      for name, x in _ahead(shards.read(source.tensors, slots)):
-        slot = slots[name]
-        part = to_ours(_fitted(x, slot), slot.path)
-        _put(leaves, slot, part, plan.leaves[slot.path], places[slot.path])
-        if before is not None:
-          leaves[before].block_until_ready()
-        before = slot.path
-        bar.update(x.nbytes)
+  with tqdm(total=_size(plan), unit='B', unit_scale=True, desc='import') as bar:
+    for slot, x in _ahead(_tensors(plan)):
+      part = to_ours(_fitted(x, slot), slot.path)
+      _put(leaves, slot, part, plan.leaves[slot.path], places[slot.path])
+      if before is not None:
+        leaves[before].block_until_ready()
+      before = slot.path
+      bar.update(x.nbytes)
   return unflatten_dict(leaves, sep='/')
+
+
+def _tensors(plan):
+  """Every tensor that is read, with its place, as the files have them."""
+  for source in plan.sources:
+    slots = source.match.slots
+    for name, x in shards.read(source.tensors, slots):
+      yield slots[name], x
+
+
+def _size(plan):
+  wanted = [s.tensors[n] for s in plan.sources for n in s.match.slots]
+  return sum(math.prod(t.shape) * t.dtype.itemsize for t in wanted)
 
 
 def _put(leaves, slot, part, like, place):
@@ -90,12 +95,24 @@ def _put(leaves, slot, part, like, place):
   if slot.layer is None:
     leaves[slot.path] = _to_devices(part, place).astype(like.dtype)
     return
-  if slot.path not in leaves:
-    leaves[slot.path] = jnp.zeros(like.shape, like.dtype, device=place)
   inside = NamedSharding(place.mesh, P(*place.spec[1:]))
   leaves[slot.path] = _set_layer(place)(
     leaves[slot.path], _to_devices(part, inside), slot.layer
   )
+
+
+def _stacks(plan, places):
+  """Room for the layers of every leaf that has some.
+
+  All at once: while their pages are made, the first tensors are read.
+  """
+  slots = (s for source in plan.sources for s in source.match.slots.values())
+  stacked = {slot.path for slot in slots if slot.layer is not None}
+  return {
+    path: jnp.zeros(like.shape, like.dtype, device=places[path])
+    for path, like in plan.leaves.items()
+    if path in stacked
+  }
 
 
 def _to_devices(x, place):

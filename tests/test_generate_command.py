@@ -1,0 +1,94 @@
+"""python -m rlhfv_jax generate: one question aloud, or a file of them."""
+
+import json
+
+import pytest
+from test_generate import scattered
+
+from rlhfv_jax import files, models
+from rlhfv_jax.commands import generate
+from rlhfv_jax.convert import workdir
+from rlhfv_jax.data import chat
+from rlhfv_jax.playroom import dataset, language
+from rlhfv_jax.playroom.picture import draw, png
+from rlhfv_jax.playroom.scene import World
+
+TOKENIZER = chat.word_tokenizer(language.vocabulary())
+MODEL = dict(
+  text=dict(
+    vocab_size=-(-len(TOKENIZER) // 8) * 8, width=32, mlp=48, depth=1, heads=4,
+    kv_heads=2, max_length=64,
+  ),
+  vision=dict(
+    kind='clip', image_size=16, patch=8, width=24, mlp=32, depth=1, heads=4
+  ),
+  image_token=chat.image_token_id(TOKENIZER),
+)  # fmt: skip
+ASKED = 'what is in the picture?'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """A model as an import leaves it, and three pictures."""
+  folder = tmp_path_factory.mktemp('asked')
+  params = scattered(models.build(MODEL), 0.3)
+  about = workdir.About(MODEL, 'playroom', 'squash', tokenizer='tokenizer')
+  workdir.write(folder, params, about, sources=())
+  chat.save(TOKENIZER, folder / 'tokenizer')
+  for i, scene in enumerate(dataset.scenes(World(), 'test', 3, seed=0)):
+    files.write_bytes(folder / f'{i}.png', png(draw(scene)))
+  files.write_lines(
+    folder / 'questions.jsonl',
+    [{'question_id': i, 'image': f'{i}.png', 'text': ASKED} for i in range(3)],
+  )
+  return folder
+
+
+def run(folder, *options):
+  generate.main([f'--init={folder}', '--max-new=9', '--batch=8', *options])
+
+
+def from_file(folder, *options):
+  run(
+    folder, f'--questions={folder}/questions.jsonl', f'--images={folder}',
+    f'--out={folder}/out.jsonl', *options,
+  )  # fmt: skip
+  return files.read_lines(folder / 'out.jsonl')
+
+
+def test_a_question_has_the_same_answer_aloud_and_from_a_file(folder, capsys):
+  rows = from_file(folder)
+  assert [row['id'] for row in rows] == ['0', '1', '2']
+  assert {row['question'] for row in rows} == {ASKED}
+  assert any(row['answer'] for row in rows)
+  capsys.readouterr()
+  for i, row in enumerate(rows):
+    run(folder, f'--image={folder}/{i}.png', f'--question={ASKED}')
+    assert capsys.readouterr().out == row['answer'] + '\n'
+
+
+@pytest.mark.parametrize(
+  'options, says',
+  [
+    ((), 'one --question'),
+    (('--question=a', '--questions=b.jsonl'), 'one --question'),
+    (('--questions=b.jsonl',), '--out'),
+  ],
+)
+def test_what_is_asked_must_be_said_once(folder, options, says):
+  with pytest.raises(ValueError, match=says):
+    run(folder, *options)
+
+
+def test_a_bad_line_is_named(folder, tmp_path):
+  path = tmp_path / 'bad.jsonl'
+  for row, says in (
+    ({'image': '0.png'}, 'line 1: no question'),
+    ({'question': ASKED, 'image': 'no.png'}, 'line 1: no picture .*no.png'),
+  ):
+    path.write_text(json.dumps(row) + '\n')
+    with pytest.raises(ValueError, match=says):
+      generate.read(path, folder)
+  path.write_text('')
+  with pytest.raises(ValueError, match='no questions'):
+    generate.read(path, folder)

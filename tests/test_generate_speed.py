@@ -1,11 +1,17 @@
 """How fast text is written, beside transformers and whatever the lengths."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 from runs import ENV, ROOT
+
+
+pytestmark = pytest.mark.skipif(
+  'ALONE' not in os.environ, reason='ALONE=1 says that nothing else runs'
+)
 
 
 def measured(kind):

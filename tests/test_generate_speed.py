@@ -8,7 +8,6 @@ import sys
 import pytest
 from runs import ENV, ROOT
 
-
 pytestmark = pytest.mark.skipif(
   'ALONE' not in os.environ, reason='ALONE=1 says that nothing else runs'
 )

@@ -37,8 +37,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def lora(c: ConfigDict) -> None:
-  """Adapters on that model, which learn its corrected answers."""
-  c.stages = ('eyes', 'base', 'feedback', 'train', 'evaluate', 'report')
+  """Adapters; on the playroom's model, which learn its corrected answers."""
+  if 'train' not in c.stages:
+    c.stages = ('eyes', 'base', 'feedback', 'train', 'evaluate', 'report')
   common.lora(c)
 
 

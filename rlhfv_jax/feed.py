@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -19,12 +20,15 @@ def to_batch(item: tuple, mesh: Mesh) -> Batch:
   return batch_to_devices(Batch(arrays, bucket), mesh)
 
 
+AHEAD = 2  # batches on the devices that no step has asked for
+
+
 class DataFeed:
   """A grain iterator as a feed: its state is one step number.
 
   `prepare` may change a process's arrays before they go to the devices. While
-  the devices compute one step, a thread puts the next batch there; a state
-  counts only what was handed over.
+  the devices compute, a thread puts the next batches there; the state counts
+  only what was handed over.
   """
 
   def __init__(
@@ -33,14 +37,17 @@ class DataFeed:
     self._batches, self._mesh, self._prepare = batches, mesh, prepare
     self._step = int(batches.get_state()['step'])
     self._thread = ThreadPoolExecutor(1, 'feed')
-    self._next: Future | None = None
+    self._made: deque[Future] = deque()
 
   def __call__(self, state: Any) -> Batch:
-    ready = self._next or self._thread.submit(self._make)
-    self._next = None  # where this one is broken, the next call says so too
-    batch = ready.result()
+    while len(self._made) <= AHEAD:
+      self._made.append(self._thread.submit(self._make))
+    try:
+      batch = self._made.popleft().result()
+    except BaseException:  # what comes after it is not next
+      self.set_state(self.get_state())
+      raise
     self._step += 1
-    self._next = self._thread.submit(self._make)
     return batch
 
   def _make(self) -> Batch:
@@ -62,6 +69,7 @@ class DataFeed:
 
   def _settle(self) -> None:
     """Waits for what is under way, and forgets it."""
-    if self._next is not None:
-      wait([self._next])
-      self._next = None
+    for future in self._made:
+      future.cancel()
+    wait(self._made)
+    self._made.clear()

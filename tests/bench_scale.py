@@ -69,7 +69,7 @@ def start(
   lap('buckets')
   reader = pipeline.batches(
     rows, images.Pictures(source, 96, cache_bytes=0), seed=0, buckets=buckets,
-    batch=BATCH, epochs=2, workers=WORKERS,
+    batch=BATCH, epochs=9, workers=WORKERS,
   )  # fmt: skip
   next(reader)
   lap('first batch')

@@ -19,8 +19,8 @@ setup(
   packages=find_packages(include=['rlhfv_jax*', 'configs', 'launch*']),
   package_data={
     'rlhfv_jax': [
-      'page.css',
-      '*.html',
+      'report/*.css',
+      'report/*.html',
       'annotate/static/*',
       'annotate/templates/*.html',
       'doctor/*.html',

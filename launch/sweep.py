@@ -22,16 +22,10 @@ import jax
 from absl import flags, logging
 from ml_collections import ConfigDict
 
-from rlhfv_jax import (
-  experiment,
-  files,
-  options,
-  plots,
-  problem,
-  provenance,
-  sharding,
-)
+from rlhfv_jax import files, options, sharding
 from rlhfv_jax.main import CONFIG, WORKDIR, workdir
+from rlhfv_jax.report import plots
+from rlhfv_jax.stages import STAGES, align, measure, problem, provenance
 
 PRINT = flags.DEFINE_bool('print', False, 'Print the commands; run nothing.')
 
@@ -60,8 +54,8 @@ def point(s: problem.Setup, overrides: Mapping, folder: Path) -> dict:
   path = folder / 'results.json'
   if not path.exists():
     config = problem.overridden(s.config, overrides)
-    experiment.align(s, config, folder, name(overrides))
-    scores = experiment.scores(
+    align.align(s, config, folder, name(overrides))
+    scores = measure.scores(
       s, {'point': folder / 'params'}, split='dev', folder=folder
     )
     files.write_json(path, scores['point'])
@@ -112,7 +106,7 @@ def run(config: ConfigDict, grid: list[dict], folder: Path, mesh) -> int:
   """All points; returns how many failed."""
   s = problem.setup(config, folder, mesh)
   for stage in SHARED:
-    experiment.STAGES[stage](s)
+    STAGES[stage](s)
   done, failed = [], []
   with compilations('train_step') as compiled:
     for overrides in grid:

@@ -12,12 +12,12 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from rlhfv_jax import files, serving
+from rlhfv_jax import files
 from rlhfv_jax.data import chat, images
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.data.encode import encode_all
 from rlhfv_jax.data.rows import Example
-from rlhfv_jax.generate import Decoding
+from rlhfv_jax.generate import Decoding, serving
 
 
 def answer(

@@ -14,9 +14,9 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
-from rlhfv_jax import experiment, host, options, sharding
+from rlhfv_jax import host, options, sharding, stages
 from rlhfv_jax.checkpoint import CheckpointError
-from rlhfv_jax.nonfinite import NonFinite
+from rlhfv_jax.train.nonfinite import NonFinite
 
 CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'The experiment: FILE[:preset,...]', lock_config=True
@@ -51,7 +51,7 @@ def main(_) -> None:
   try:
     mesh = sharding.make_mesh(CONFIG.value.mesh)
     with jax.set_mesh(mesh):
-      experiment.run(CONFIG.value, folder, mesh)
+      stages.run(CONFIG.value, folder, mesh)
   except EXPECTED as error:
     print(f'error: {error}', file=sys.stderr)
     raise SystemExit(1) from error

@@ -17,8 +17,9 @@ import jax
 import numpy as np
 
 from configs import sft
-from rlhfv_jax import pretrain, problem, sharding, train
+from rlhfv_jax import sharding, train
 from rlhfv_jax.data import images
+from rlhfv_jax.stages import pretrain, problem
 
 WARM = 10
 

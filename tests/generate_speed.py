@@ -118,8 +118,8 @@ def served() -> tuple[float, float]:
   """The rate of answers of 1 to 160 tokens, and of their mean, 60."""
   import jax
 
-  from rlhfv_jax import serving, sharding
-  from rlhfv_jax.generate import Decoding
+  from rlhfv_jax import sharding
+  from rlhfv_jax.generate import Decoding, serving
 
   model, rng = built(SMALL), np.random.default_rng(0)
   asked = [

@@ -9,21 +9,13 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
-from rlhfv_jax import (
-  adapt,
-  files,
-  models,
-  nonfinite,
-  optim,
-  options,
-  session,
-  sharding,
-)
+from rlhfv_jax import files, models, optim, options, sharding
 from rlhfv_jax.batch import Batch
 from rlhfv_jax.checkpoint import save_params
 from rlhfv_jax.metrics import Mean
 from rlhfv_jax.models import layers, quantize
 from rlhfv_jax.objectives.sft import sft_loss
+from rlhfv_jax.train import adapt, nonfinite, session
 
 AUTO = jax.sharding.AxisType.Auto
 TARGETS = '.*language_model.*(q_proj|v_proj|down_proj)'

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from test_generate import scattered
 
-from rlhfv_jax import answers, models, serving, sharding
+from rlhfv_jax import answers, models, sharding
 from rlhfv_jax.data import chat
 from rlhfv_jax.data.rows import Example
-from rlhfv_jax.generate import Decoding
+from rlhfv_jax.generate import Decoding, serving
 
 WORDS = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight']
 TOKENIZER = chat.word_tokenizer(WORDS)

@@ -12,13 +12,14 @@ from judges import serving
 from PIL import Image
 
 from configs import evaluate
-from rlhfv_jax import bench, choice, experiment, files, models, sharding
+from rlhfv_jax import files, models, sharding, stages
 from rlhfv_jax.checkpoint import save_params
 from rlhfv_jax.convert import workdir
 from rlhfv_jax.data import tokenizer
 from rlhfv_jax.data.example import Example
 from rlhfv_jax.data.formats import examples
 from rlhfv_jax.playroom import language
+from rlhfv_jax.stages import bench, choice
 
 
 @pytest.fixture(scope='session')
@@ -81,7 +82,7 @@ def config(weights, official, *, benchmarks='pope,mmhal', **judge):
 def run(c, folder):
   mesh = sharding.make_mesh((1, -1, 1))
   with jax.set_mesh(mesh):
-    experiment.run(c, folder, mesh)
+    stages.run(c, folder, mesh)
   return files.read_json(folder / 'results.json')
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from runs import run
 
-from rlhfv_jax import comparison, files, results
+from rlhfv_jax import files
 from rlhfv_jax.__main__ import main
 from rlhfv_jax.benchmarks import playroom, pope
 from rlhfv_jax.evaluate import prepare
 from rlhfv_jax.playroom.captions import true_caption
 from rlhfv_jax.playroom.scene import World, from_record
+from rlhfv_jax.report import comparison, results
 
 N = 60
 

@@ -16,11 +16,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from test_convert_export import adapted, made
 from test_convert_import import assert_identical
 
-from rlhfv_jax import __main__, adapt, convert, files, sharding
+from rlhfv_jax import __main__, convert, files, sharding
 from rlhfv_jax.checkpoint import save_params, stored
 from rlhfv_jax.convert import workdir
 from rlhfv_jax.data import tokenizer
 from rlhfv_jax.models import lora
+from rlhfv_jax.train import adapt
 
 torch = pytest.importorskip('torch')
 

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhfv_jax import eyes, models
+from rlhfv_jax import models
 from rlhfv_jax.playroom.dataset import describe_rows, look_rows, scene_of
 from rlhfv_jax.playroom.scene import KINDS, PLACES, Group, Scene, World
+from rlhfv_jax.stages import eyes
 
 SCENE = Scene(
   'kitchen',

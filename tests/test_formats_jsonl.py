@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rlhfv_jax.data import folders, places, sources
+from rlhfv_jax.data import sources
 from rlhfv_jax.data.example import Example, RowError
 from rlhfv_jax.data.formats import jsonl
+from rlhfv_jax.data.storage import folders, places
 
 
 def png(i: int) -> bytes:

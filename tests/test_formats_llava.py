@@ -122,7 +122,7 @@ def test_preferences(folder):
   'kind, rows', [('llava', INSTRUCTIONS), ('llava_rlhf', PREFERENCES)]
 )
 def test_what_is_written_is_the_rows_that_were_read(folder, kind, rows):
-  from rlhfv_jax.data import records
+  from rlhfv_jax.data.storage import records
 
   examples = list(sources.open(f'{kind}:{put(folder, rows)}'))
   out = folder / 'again'

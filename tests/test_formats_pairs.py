@@ -228,7 +228,7 @@ def test_a_pair_in_a_tsv_tells_its_model(tmp_path):
 
 
 def test_a_large_tsv_is_several_files(tmp_path, monkeypatch):
-  monkeypatch.setattr('rlhfv_jax.data.tsv.ROWS_PER_FILE', 2)
+  monkeypatch.setattr('rlhfv_jax.data.storage.tsv.ROWS_PER_FILE', 2)
   (tmp_path / 'a').mkdir()
   (tmp_path / 'a/a-5.tsv').write_text(
     ''.join(

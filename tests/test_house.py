@@ -11,19 +11,13 @@ PACKAGE = ROOT / 'rlhfv_jax'
 FLOORS = [
   {'batch', 'files', 'host', 'metrics', 'playroom', 'sharding'},
   {'benchmarks', 'data', 'models'},
-  {
-    'beams', 'checkpoint', 'decoding', 'feed', 'generate', 'optim', 'serving',
-    'slots',
-  },
+  {'checkpoint', 'feed', 'generate', 'optim'},
   {'objectives'},
   {
-    'adapt', 'annotate', 'answers', 'bench', 'choice', 'comparison',
-    'comparison_page', 'convert', 'doctor', 'evaluate', 'eyes', 'feedback',
-    'findings', 'forest', 'frame', 'gallery', 'given', 'hooks', 'judge',
-    'nonfinite', 'page', 'plots', 'poster', 'pretrain', 'problem',
-    'provenance', 'report', 'results', 'scoring', 'session', 'tally', 'train',
+    'annotate', 'answers', 'convert', 'doctor', 'evaluate', 'feedback', 'judge',
+    'report', 'scoring', 'train',
   },
-  {'__main__', 'commands', 'experiment', 'main', 'options'},
+  {'__main__', 'commands', 'main', 'options', 'stages'},
 ]  # fmt: skip
 FLOOR_OF = {name: n for n, names in enumerate(FLOORS) for name in names}
 FILES = sorted(p for p in PACKAGE.rglob('*.py') if p.parent != PACKAGE
@@ -63,8 +57,7 @@ def test_a_file_imports_from_lower_floors(path):
   [
     ('flax.linen', {'models'}),
     ('orbax', {'checkpoint'}),
-    ('ml_collections', {'problem', 'experiment', 'main', 'options',
-                        'provenance'}),
+    ('ml_collections', {'stages', 'main', 'options'}),
   ],
 )  # fmt: skip
 def test_a_library_is_known_in_one_place(package, only):

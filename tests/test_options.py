@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from rlhfv_jax import options, problem, provenance
-from rlhfv_jax.experiment import STAGES
+from rlhfv_jax import options
+from rlhfv_jax.stages import STAGES, problem, provenance
 
 
 @pytest.mark.parametrize('flag', [

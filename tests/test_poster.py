@@ -4,8 +4,8 @@ import io
 
 from PIL import Image
 
-from rlhfv_jax.plots import png
-from rlhfv_jax.poster import laid_out, poster
+from rlhfv_jax.report.plots import png
+from rlhfv_jax.report.poster import laid_out, poster
 
 
 def test_every_word_is_laid_out_once_and_marked_where_it_is_wrong():

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
 
-from rlhfv_jax import generate, models, options, problem, sharding, train
+from rlhfv_jax import generate, models, options, sharding, train
 from rlhfv_jax.batch import Batch
 from rlhfv_jax.data import chat
 from rlhfv_jax.models.presets import PRESETS, preset
+from rlhfv_jax.stages import problem
 
 ROWS, BRANCH, NEW = 8, 64, 16
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhfv_jax.data import facts, grouped, records
+from rlhfv_jax.data import facts
 from rlhfv_jax.data.example import RowError
+from rlhfv_jax.data.storage import grouped, records
 
 text = st.text(st.characters(blacklist_categories=['Cs']), max_size=12)
 json_value = st.recursive(

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from rlhfv_jax import files, findings, report
-from rlhfv_jax.gallery import gallery, marked
+from rlhfv_jax import files, report
+from rlhfv_jax.report import findings
+from rlhfv_jax.report.gallery import gallery, marked
 
 _CATEGORIES = ('object', 'attribute', 'position', 'number')
 _HOSTILE = '<script>alert("$x$ & \'y\'")</script>'

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from test_generate import LENGTHS, STOP, made, prompts
 
-from rlhfv_jax import models, serving, sharding
+from rlhfv_jax import models, sharding
 from rlhfv_jax.batch import Batch
-from rlhfv_jax.generate import Decoding, generate
+from rlhfv_jax.generate import Decoding, generate, serving
 
 NEW, ROUNDS = 6, 4
 SAMPLED = Decoding(

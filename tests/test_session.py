@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from rlhfv_jax import files, hooks, nonfinite, session, sharding
+from rlhfv_jax import files, sharding
 from rlhfv_jax.batch import Batch
 from rlhfv_jax.checkpoint import CheckpointError
 from rlhfv_jax.metrics import Mean
+from rlhfv_jax.train import hooks, nonfinite, session
 
 AUTO = jax.sharding.AxisType.Auto
 STEPS = 8

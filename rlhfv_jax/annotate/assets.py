@@ -14,7 +14,7 @@ from rlhfv_jax.data import imagetype
 
 _HERE = Path(__file__).parent
 _STATIC = {
-  'page.css': (_HERE.parent / 'page.css', 'text/css'),
+  'page.css': (_HERE.parent / 'report/page.css', 'text/css'),
   'annotate.css': (_HERE / 'static/annotate.css', 'text/css'),
   'annotate.js': (_HERE / 'static/annotate.js', 'text/javascript'),
   'rank.js': (_HERE / 'static/rank.js', 'text/javascript'),

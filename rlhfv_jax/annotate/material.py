@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from rlhfv_jax import files
-from rlhfv_jax.data import records, sources
-from rlhfv_jax.data.beside import Beside
+from rlhfv_jax.data import sources
 from rlhfv_jax.data.example import Example, RowError, validate
 from rlhfv_jax.data.formats import jsonl, llava
-from rlhfv_jax.data.lazy import Source
+from rlhfv_jax.data.storage import records
+from rlhfv_jax.data.storage.beside import Beside
+from rlhfv_jax.data.storage.lazy import Source
 from rlhfv_jax.playroom.picture import draw, png
 from rlhfv_jax.playroom.scene import World, sample
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rlhfv_jax import answers, files, host, models, serving, sharding
+from rlhfv_jax import answers, files, host, models, sharding
 from rlhfv_jax.convert import workdir
 from rlhfv_jax.data import chat, images
 from rlhfv_jax.data.rows import Example, lengths
-from rlhfv_jax.generate import Decoding
+from rlhfv_jax.generate import Decoding, serving
 
 _DESCRIPTION = """\
 Asks the model in WORKDIR, which `convert import` or a training wrote:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rlhfv_jax import comparison, files
+from rlhfv_jax import files
+from rlhfv_jax.report import comparison
 
 _HELP = """\
 Compares models on the same questions: differences with their intervals, how
@@ -39,9 +40,9 @@ def _again(folder: Path, a: argparse.Namespace) -> None:
   if 'benchmarks' in files.read_json(path):
     comparison.tell([path], a.out or folder / 'report.html', parts=a.all)
     return
-  from rlhfv_jax import experiment  # who compares need not wait for jax
+  from rlhfv_jax.stages import measure  # who compares need not wait for jax
 
-  experiment.retell(folder)
+  measure.retell(folder)
 
 
 def _parser() -> argparse.ArgumentParser:

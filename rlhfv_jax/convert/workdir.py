@@ -18,12 +18,13 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 
-from rlhfv_jax import adapt, files, sharding
+from rlhfv_jax import files, sharding
 from rlhfv_jax.checkpoint import load_params, save_params, stored
 from rlhfv_jax.data import tokenizer as tokenizers
 from rlhfv_jax.data.templates import template
 from rlhfv_jax.models import lora
 from rlhfv_jax.playroom import language
+from rlhfv_jax.train import adapt
 
 NOTE = 'model.json'
 _TOKENIZER = (

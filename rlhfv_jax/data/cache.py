@@ -17,10 +17,11 @@ import cloudpickle
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from rlhfv_jax.data import chat, plan, shards, whole
+from rlhfv_jax.data import chat, plan, whole
 from rlhfv_jax.data.encode import encode_all, within
 from rlhfv_jax.data.example import Example, RowError
 from rlhfv_jax.data.rows import Rejected, Rows
+from rlhfv_jax.data.storage import shards
 
 ARRAYS = ('tokens', 'roles', 'sizes', 'heads', 'starts')
 LAYOUT = 1  # of an entry, and of how examples are encoded

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rlhfv_jax.data import beside, columns, lossless, shards
+from rlhfv_jax.data import lossless
 from rlhfv_jax.data.example import Example, RowError
 from rlhfv_jax.data.lossless import Format, Row
+from rlhfv_jax.data.storage import beside, columns, shards
 
 
 def rows(examples: Iterable[Example], format: Format) -> Iterator[Row]:

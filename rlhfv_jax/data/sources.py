@@ -18,7 +18,7 @@ from rlhfv_jax.data import mixture
 from rlhfv_jax.data.example import Example, to_dict
 from rlhfv_jax.data.formats.examples import read as read
 from rlhfv_jax.data.formats.examples import write as write
-from rlhfv_jax.data.lazy import Source as Source
+from rlhfv_jax.data.storage.lazy import Source as Source
 
 KINDS = {
   'examples': 'our own parquet, which a path without a kind means too',

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhfv_jax import files, plots
+from rlhfv_jax import files
 from rlhfv_jax.data import chat, plan
 from rlhfv_jax.data.encode import encode
 from rlhfv_jax.data.example import Example
@@ -27,6 +27,7 @@ from rlhfv_jax.doctor.summary import summarize
 from rlhfv_jax.doctor.survey import Survey, survey
 from rlhfv_jax.doctor.twins import twins
 from rlhfv_jax.doctor.verdict import Report
+from rlhfv_jax.report import plots
 
 __all__ = ['Report', 'check']
 

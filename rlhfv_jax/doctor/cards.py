@@ -8,7 +8,7 @@ from html import escape
 from rlhfv_jax.data.example import CATEGORIES, Example
 from rlhfv_jax.doctor import exam, problems
 from rlhfv_jax.doctor.pictures import thumbnail
-from rlhfv_jax.gallery import stretches
+from rlhfv_jax.report.gallery import stretches
 
 Fault = tuple[str, str]
 _SPEAKERS = {'user': 'question', 'assistant': 'earlier'}

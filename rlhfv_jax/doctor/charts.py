@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from rlhfv_jax.doctor.summary import Summary
-from rlhfv_jax.plots import INK, SERIES, STYLE
+from rlhfv_jax.report.plots import INK, SERIES, STYLE
 
 _CHOSEN, _REJECTED, _OTHER = SERIES[1], SERIES[2], SERIES[4]
 

@@ -21,7 +21,7 @@ from rlhfv_jax.doctor.pictures import ALIKE_BITS
 from rlhfv_jax.doctor.problems import WHOLE_SET, Case, Problem
 from rlhfv_jax.doctor.summary import Summary, sentences, shape
 from rlhfv_jax.doctor.verdict import Report
-from rlhfv_jax.frame import facts, fill, missing, stressed
+from rlhfv_jax.report.frame import facts, fill, missing, stressed
 
 _FRAME = Path(__file__).with_name('doctor.html')
 _LISTED = 200

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from rlhfv_jax.data.example import Example, RowError, Span, from_dict
-from rlhfv_jax.data.lazy import Source
+from rlhfv_jax.data.storage.lazy import Source
 
 FILE = 'annotations.sqlite'
 STYLE = 'style'

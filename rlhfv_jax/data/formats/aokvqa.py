@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rlhfv_jax.data import grouped, picks, places, records
+from rlhfv_jax.data import picks
 from rlhfv_jax.data.example import Example, RowError
 from rlhfv_jax.data.formats import vqav2
-from rlhfv_jax.data.lazy import Source
+from rlhfv_jax.data.storage import grouped, places, records
+from rlhfv_jax.data.storage.lazy import Source
 
 TASKS = ('choice', 'rounds', 'questions')
 LETTERS = 'ABCDEFGH'

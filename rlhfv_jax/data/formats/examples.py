@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from rlhfv_jax.data import shards, tables
 from rlhfv_jax.data.example import Example, RowError
-from rlhfv_jax.data.lazy import Source
+from rlhfv_jax.data.storage import shards, tables
+from rlhfv_jax.data.storage.lazy import Source
 
 _SPAN = pa.struct(
   [('start', pa.int32()), ('end', pa.int32()), ('category', pa.string())]

@@ -11,9 +11,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlhfv_jax.data import folders, picks, places
+from rlhfv_jax.data import picks
 from rlhfv_jax.data.example import Example, RowError
-from rlhfv_jax.data.lazy import Source
+from rlhfv_jax.data.storage import folders, places
+from rlhfv_jax.data.storage.lazy import Source
 
 PROMPTS = (
   'Caption this picture and put the box of everything you name after it.',

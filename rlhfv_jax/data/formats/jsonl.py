@@ -12,10 +12,11 @@ from typing import Any
 
 from etils import epath
 
-from rlhfv_jax.data import beside, messages, places, records
+from rlhfv_jax.data import messages
 from rlhfv_jax.data.example import Example, RowError, from_dict, to_dict
 from rlhfv_jax.data.formats import llava
-from rlhfv_jax.data.lazy import Source
+from rlhfv_jax.data.storage import beside, places, records
+from rlhfv_jax.data.storage.lazy import Source
 
 ROWS = 'rows.jsonl'
 FIELDS = (

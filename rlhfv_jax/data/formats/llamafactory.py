@@ -12,18 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from rlhfv_jax import files
-from rlhfv_jax.data import (
-  beside,
-  columns,
-  export,
-  lossless,
-  messages,
-  pairs,
-  records,
-)
+from rlhfv_jax.data import export, lossless, messages, pairs
 from rlhfv_jax.data.example import Example, RowError
-from rlhfv_jax.data.lazy import Source, Table
 from rlhfv_jax.data.messages import OPENAI, SHAREGPT
+from rlhfv_jax.data.storage import beside, columns, records
+from rlhfv_jax.data.storage.lazy import Source, Table
 
 INFO, DATA = 'dataset_info.json', 'data.json'
 _NAMES = {'messages': 'conversations', 'system': 'system'}

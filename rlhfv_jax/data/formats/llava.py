@@ -10,20 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from rlhfv_jax.data import (
-  beside,
-  export,
-  folders,
-  lossless,
-  messages,
-  pairs,
-  places,
-  records,
-)
+from rlhfv_jax.data import export, lossless, messages, pairs
 from rlhfv_jax.data import facts as fact_files
 from rlhfv_jax.data.example import IMAGE, Example, RowError
-from rlhfv_jax.data.lazy import Source
 from rlhfv_jax.data.messages import SHAREGPT, Turns
+from rlhfv_jax.data.storage import beside, folders, places, records
+from rlhfv_jax.data.storage.lazy import Source
 
 ROWS, CAPTIONS = 'rows.json', 'image_to_caption.json'
 Facts = Callable[[str], tuple[str, ...]]

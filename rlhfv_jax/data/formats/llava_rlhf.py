@@ -11,8 +11,8 @@ from pathlib import Path
 from rlhfv_jax.data import export, lossless, messages, pairs
 from rlhfv_jax.data.example import Example, RowError
 from rlhfv_jax.data.formats import llava
-from rlhfv_jax.data.lazy import Source
 from rlhfv_jax.data.messages import SHAREGPT
+from rlhfv_jax.data.storage.lazy import Source
 
 OUTPUTS = ('output_1', 'output_2')
 

@@ -12,10 +12,11 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from rlhfv_jax.data import export, lossless, pairs, tsv
+from rlhfv_jax.data import export, lossless, pairs
 from rlhfv_jax.data.example import Example, RowError
 from rlhfv_jax.data.formats import unimm
-from rlhfv_jax.data.lazy import Source
+from rlhfv_jax.data.storage import tsv
+from rlhfv_jax.data.storage.lazy import Source
 
 _FORM = f'{lossless.OWN}muffin_tsv.form'
 _NAMES = frozenset(tsv.COLUMNS)

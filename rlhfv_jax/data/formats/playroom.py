@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rlhfv_jax.data.example import Example, from_dict
-from rlhfv_jax.data.lazy import Source
+from rlhfv_jax.data.storage.lazy import Source
 from rlhfv_jax.playroom import annotator, dataset
 from rlhfv_jax.playroom.picture import draw, png
 from rlhfv_jax.playroom.scene import SPLITS, World, rng_of, sample

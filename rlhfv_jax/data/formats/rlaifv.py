@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from rlhfv_jax.data import columns, export, lossless, pairs, tables
+from rlhfv_jax.data import export, lossless, pairs
 from rlhfv_jax.data.example import Example
-from rlhfv_jax.data.lazy import Source
+from rlhfv_jax.data.storage import columns, tables
+from rlhfv_jax.data.storage.lazy import Source
 
 NEEDED = ('image', 'question', 'chosen', 'rejected')
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from rlhfv_jax.data import beside, columns, export, lossless, messages, pairs
+from rlhfv_jax.data import export, lossless, messages, pairs
 from rlhfv_jax.data.example import Example, RowError
-from rlhfv_jax.data.lazy import Source
 from rlhfv_jax.data.messages import OPENAI
+from rlhfv_jax.data.storage import beside, columns
+from rlhfv_jax.data.storage.lazy import Source
 
 DATA = 'data.jsonl'
 

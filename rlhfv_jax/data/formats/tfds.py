@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from rlhfv_jax.data.builders import features
 from rlhfv_jax.data.example import Example
-from rlhfv_jax.data.lazy import Source
+from rlhfv_jax.data.storage.lazy import Source
 
 COLUMNS = {
   'id': ('id', 'question_id', 'idx'),

@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from rlhfv_jax.data import columns, export, lossless, messages, pairs, tables
+from rlhfv_jax.data import export, lossless, messages, pairs
 from rlhfv_jax.data.example import Example, RowError
-from rlhfv_jax.data.lazy import Source
 from rlhfv_jax.data.messages import SHAREGPT
+from rlhfv_jax.data.storage import columns, tables
+from rlhfv_jax.data.storage.lazy import Source
 
 NEEDED = ('image', 'conversation')
 

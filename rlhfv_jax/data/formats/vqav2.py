@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rlhfv_jax.data import folders, grouped, picks, places, records
+from rlhfv_jax.data import picks
 from rlhfv_jax.data.example import Example, RowError
-from rlhfv_jax.data.lazy import Source
+from rlhfv_jax.data.storage import folders, grouped, places, records
+from rlhfv_jax.data.storage.lazy import Source
 
 TASKS = ('answers', 'rounds', 'questions')
 # What the questions stood in when the released models learned them.

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from rlhfv_jax import adapt, files, hooks, optim, sharding, train
+from rlhfv_jax import files, optim, sharding, train
 from rlhfv_jax.batch import Batch
 from rlhfv_jax.checkpoint import Checkpoints, load_params, save_params
+from rlhfv_jax.train import adapt, hooks
 
 
 class Program(NamedTuple):

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from rlhfv_jax import comparison, plots
-from rlhfv_jax.comparison import Line, Table
-from rlhfv_jax.forest import forest
-from rlhfv_jax.frame import facts, fill, missing, stressed
-from rlhfv_jax.gallery import gallery
+from rlhfv_jax.report import comparison, plots
+from rlhfv_jax.report.comparison import Line, Table
+from rlhfv_jax.report.forest import forest
+from rlhfv_jax.report.frame import facts, fill, missing, stressed
+from rlhfv_jax.report.gallery import gallery
 
 _FRAME = Path(__file__).with_name('comparison.html')
 _SIDE = 320  # pixels of a picture on the page

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlhfv_jax.data.records import Records
+from rlhfv_jax.data.storage.records import Records
 
 
 def column(records: Records, key: str) -> np.ndarray:

@@ -11,21 +11,24 @@ import dataclasses
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlhfv_jax import choice, evaluate, files, provenance
+from rlhfv_jax import evaluate, files
 from rlhfv_jax.benchmarks import asked, leaks, runs
-from rlhfv_jax.choice import Chosen
 from rlhfv_jax.convert import workdir
 from rlhfv_jax.data import chat, sources
 from rlhfv_jax.data.example import Example, RowError
-from rlhfv_jax.decoding import Decoding
+from rlhfv_jax.generate.decoding import Decoding
 from rlhfv_jax.judge import Judge, ask, batch, export
 from rlhfv_jax.judge.cache import Cache
-from rlhfv_jax.problem import Setup, template, world
-from rlhfv_jax.results import VERSION
+from rlhfv_jax.report import comparison
+from rlhfv_jax.report.results import VERSION
+from rlhfv_jax.stages import choice, problem, provenance
+from rlhfv_jax.stages.answering import answerer, greedy
+from rlhfv_jax.stages.choice import Chosen
+from rlhfv_jax.stages.problem import Setup, template, world
 
 
 class Questions(Sequence):
@@ -83,12 +86,12 @@ def chosen(s: Setup) -> list[Chosen]:
   return found
 
 
-def answer(s: Setup, ready: Callable[[], Callable]) -> None:
+def answer(s: Setup) -> None:
   """Greedy answers to every question, or as config.evaluate says.
 
-  `ready` loads the model, which waits until there is something to answer.
+  The model is loaded when there is something to answer.
   """
-  answerer = None
+  ready = None
   for b in chosen(s):
     path = said_path(s.folder, b)
     asks = b.questions()
@@ -98,8 +101,10 @@ def answer(s: Setup, ready: Callable[[], Callable]) -> None:
         f'they are, config.{b.name}.images'
       )
     if [r['id'] for r in files.read_lines(path)] != [q['id'] for q in asks]:
-      answerer = answerer or ready()
-      answerer(Questions(asks), path=path, name=b.name, decoding=decoding(s, b))
+      ready = ready or answerer(
+        s, problem.base(s), greedy(s), s.config.evaluate.batch
+      )
+      ready(Questions(asks), path=path, name=b.name, decoding=decoding(s, b))
 
 
 def said_path(folder: Path, of: Chosen) -> Path:
@@ -258,3 +263,8 @@ def _pictures(spec: str) -> Iterator[dict]:
       continue
     yield {'id': example.id, 'image': example.image,
            'image_path': example.image_path}  # fmt: skip
+
+
+def show(s: Setup) -> None:
+  """The tables of all benchmarks, and their page."""
+  comparison.tell([s.folder / 'results.json'], s.folder / 'report.html')

@@ -18,10 +18,10 @@ from jax.sharding import PartitionSpec as P
 
 from rlhfv_jax import models
 from rlhfv_jax.batch import Batch, Bucket
-from rlhfv_jax.decoding import Decoding
 from rlhfv_jax.generate import check, generate
+from rlhfv_jax.generate.decoding import Decoding
+from rlhfv_jax.generate.slots import State, begin, tick, write
 from rlhfv_jax.sharding import BATCH
-from rlhfv_jax.slots import State, begin, tick, write
 
 STEPS = 32  # tokens a dispatch, at most
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from etils import epath
 
 from rlhfv_jax import files
-from rlhfv_jax.data import regroup
+from rlhfv_jax.data.storage import regroup
 
 _HUB = re.compile(
   r'hf://datasets/(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?(/(?P<path>.*))?'

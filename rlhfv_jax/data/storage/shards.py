@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rlhfv_jax.data import regroup
+from rlhfv_jax.data.storage import regroup
 
 
 def write(

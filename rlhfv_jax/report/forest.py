@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from rlhfv_jax.plots import INK, SERIES, STYLE, Interval
+from rlhfv_jax.report.plots import INK, SERIES, STYLE, Interval
 
 _MARKS = 'oDsv^P'
 

@@ -17,9 +17,10 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from rlhfv_jax import adapt, files, nonfinite
+from rlhfv_jax import files
 from rlhfv_jax.checkpoint import Checkpoints, save_params
 from rlhfv_jax.metrics import Mean
+from rlhfv_jax.train import adapt, nonfinite
 
 
 def values(stats: dict[str, Mean]) -> dict[str, float]:

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from rlhfv_jax import files
-from rlhfv_jax.data import folders, imagetype, places, records, tables
+from rlhfv_jax.data import imagetype
 from rlhfv_jax.data.example import RowError
-from rlhfv_jax.data.lazy import Table
 from rlhfv_jax.data.lossless import Row, jsonable
+from rlhfv_jax.data.storage import folders, places, records, tables
+from rlhfv_jax.data.storage.lazy import Table
 
 RECORDS = ('.json', '.jsonl')
 _PICTURES = (

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rlhfv_jax.data import places, shards
 from rlhfv_jax.data.example import RowError
 from rlhfv_jax.data.lossless import Row
+from rlhfv_jax.data.storage import places, shards
 
 COLUMNS = (
   'ds_name', 'image', 'text', 'origin_dataset', 'origin_split', 'idx',

@@ -14,15 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from rlhfv_jax import (
-  adapt,
-  given,
-  models,
-  provenance,
-  session,
-  sharding,
-  tally,
-)
+from rlhfv_jax import models, sharding
 from rlhfv_jax.batch import Batch
 from rlhfv_jax.checkpoint import abstract
 from rlhfv_jax.data import (
@@ -40,6 +32,8 @@ from rlhfv_jax.feed import DataFeed, to_batch
 from rlhfv_jax.objectives.preference import preference_loss
 from rlhfv_jax.objectives.sft import sft_loss
 from rlhfv_jax.playroom.scene import World
+from rlhfv_jax.stages import given, provenance, tally
+from rlhfv_jax.train import adapt, session
 
 
 class Setup(NamedTuple):

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rlhfv_jax.data import places, regroup
 from rlhfv_jax.data.example import RowError
+from rlhfv_jax.data.storage import places, regroup
 
 KEPT_BYTES = 2**25
 _SHARD = re.compile(r'(.*?)-?(\d+)-of-(\d+)')

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from rlhfv_jax import batch as rows
 from rlhfv_jax import models
-from rlhfv_jax.decoding import Decoding, choose, stops
+from rlhfv_jax.generate.decoding import Decoding, choose, stops
 
 
 class State(NamedTuple):

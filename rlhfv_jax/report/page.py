@@ -13,10 +13,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from rlhfv_jax import findings, frame
-from rlhfv_jax.findings import Metric, Row, Score
-from rlhfv_jax.frame import fill, missing, stressed
-from rlhfv_jax.gallery import Answer, Pictures, gallery
+from rlhfv_jax.report import findings, frame
+from rlhfv_jax.report.findings import Metric, Row, Score
+from rlhfv_jax.report.frame import fill, missing, stressed
+from rlhfv_jax.report.gallery import Answer, Pictures, gallery
 
 _FRAME = Path(__file__).with_name('report.html')
 _TILES = ('hallucination', 'mention', 'coverage', 'vqa')

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlhfv_jax import files, findings, results
+from rlhfv_jax import files
 from rlhfv_jax.benchmarks import paired
-from rlhfv_jax.findings import Metric
-from rlhfv_jax.results import Entry
+from rlhfv_jax.report import findings, results
+from rlhfv_jax.report.findings import Metric
+from rlhfv_jax.report.results import Entry
 
 
 class Line(NamedTuple):
@@ -210,7 +211,9 @@ def tell(
   found = tables(results.read(paths))
   print('\n\n'.join(text(table, parts=parts) for table in found))
   if out is not None:
-    from rlhfv_jax import comparison_page  # who reads a table needs no plots
+    from rlhfv_jax.report import (
+      comparison_page,  # who reads a table needs no plots,
+    )
 
     files.write_text(out, comparison_page.render(found))
     print(f'\n{out}')

@@ -13,7 +13,7 @@ from rlhfv_jax.data.example import Example
 from rlhfv_jax.data.rows import RowError
 from rlhfv_jax.data.templates import Template
 from rlhfv_jax.playroom import language
-from rlhfv_jax.provenance import flat
+from rlhfv_jax.stages.provenance import flat
 
 # How a model is computed, not which one it is.
 _MANNER = ('dtype', 'remat', 'image_token')

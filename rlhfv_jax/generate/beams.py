@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from rlhfv_jax import batch as rows
-from rlhfv_jax import models, slots
-from rlhfv_jax.decoding import Decoding, penalized, stops
+from rlhfv_jax import models
+from rlhfv_jax.generate import slots
+from rlhfv_jax.generate.decoding import Decoding, penalized, stops
 
 NEVER = -1e9
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from tqdm import tqdm
 
-from rlhfv_jax import eyes, problem, session
 from rlhfv_jax.checkpoint import load_params
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.data import sources
 from rlhfv_jax.playroom import dataset
-from rlhfv_jax.problem import Data, Setup
+from rlhfv_jax.stages import eyes, problem
+from rlhfv_jax.stages.problem import Data, Setup
+from rlhfv_jax.train import session
 
 ROWS = {
   'captions': dataset.describe_rows,

@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from rlhfv_jax import plots
-from rlhfv_jax.gallery import Answer, Pictures, stretches
+from rlhfv_jax.report import plots
+from rlhfv_jax.report.gallery import Answer, Pictures, stretches
 
 WRONG, COLUMNS, SIZE = '#b3261e', 46, 9
 WIDE, HIGH = 9.0, 1.42  # inches, of the poster and of one picture's row

@@ -8,10 +8,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from rlhfv_jax import files, findings, page, plots
-from rlhfv_jax.findings import table
-from rlhfv_jax.gallery import Answer, Pictures
-from rlhfv_jax.poster import poster
+from rlhfv_jax import files
+from rlhfv_jax.report import findings, page, plots
+from rlhfv_jax.report.findings import table
+from rlhfv_jax.report.gallery import Answer, Pictures
+from rlhfv_jax.report.poster import poster
 
 __all__ = ['draw', 'read', 'table', 'write']
 

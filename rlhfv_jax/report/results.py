@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlhfv_jax import files, findings
+from rlhfv_jax import files
 from rlhfv_jax.benchmarks import asked, playroom
+from rlhfv_jax.report import findings
 
 VERSION = 1  # of benchmark results; raised when a field changes its meaning
 

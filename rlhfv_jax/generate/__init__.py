@@ -7,9 +7,10 @@ from typing import Any
 import jax
 
 from rlhfv_jax import batch as rows
-from rlhfv_jax import beams, models, slots
-from rlhfv_jax.decoding import Decoding as Decoding
-from rlhfv_jax.decoding import likely as likely
+from rlhfv_jax import models
+from rlhfv_jax.generate import beams, slots
+from rlhfv_jax.generate.decoding import Decoding as Decoding
+from rlhfv_jax.generate.decoding import likely as likely
 
 
 def generate(

@@ -1,0 +1,1 @@
+"""How rows lie in files: parquet, JSON, TSV, folders of pictures, buckets."""

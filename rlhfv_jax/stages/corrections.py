@@ -1,0 +1,47 @@
+"""Corrections: the model's own sampled answers, mended; read once as rows."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rlhfv_jax import feedback
+from rlhfv_jax.data import sources
+from rlhfv_jax.stages import given, problem
+from rlhfv_jax.stages.answering import answerer, greedy
+from rlhfv_jax.stages.problem import Data, Setup
+
+
+def collect(s: Setup) -> None:
+  """Sampled answers of the base model, corrected where they are wrong."""
+  folder, c = s.folder / 'feedback', s.config.feedback
+  wanted = {'train': c.pairs, 'dev': c.dev_pairs}
+  if all((folder / f'{split}.parquet').exists() for split in wanted):
+    return
+  sampled = dataclasses.replace(greedy(s), temperature=c.temperature)
+  answer = answerer(s, problem.base(s), sampled, c.batch)
+  for split, n in wanted.items():
+    feedback.collect(
+      problem.world(s), split, n, seed=s.config.seed, round_size=c.round,
+      answer=answer, folder=folder, path=folder / f'{split}.parquet',
+    )  # fmt: skip
+
+
+def pairs(s: Setup) -> tuple[Data, Data]:
+  """The corrections as rows; read once for all that treat them alike."""
+  c, where = s.config, 'data' if s.config.data.source else 'feedback'
+  key = f'pairs {c.data.to_json()} {c.chat.to_json()}'
+  if key not in s.read:
+    if c.data.source:
+      told = given.pairs(c.data.source, dev=c.data.dev)
+    else:
+      told = {side: sources.read(s.folder / f'feedback/{side}.parquet')
+              for side in ('train', 'dev')}  # fmt: skip
+    train = problem.read(
+      s, told['train'], name=f'{where}/train', shapes=c.data.buckets,
+      augment=c.data.augment, looks=c.data.views,
+    )  # fmt: skip
+    dev = problem.read(
+      s, told['dev'], name=f'{where}/dev', buckets=train.buckets
+    )
+    s.read[key] = train, dev
+  return s.read[key]

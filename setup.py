@@ -65,6 +65,7 @@ setup(
       'peft>=0.15',  # its adapters, which ours must equal
       'pytest>=8',
       'ruff>=0.9',
+      'selenium>=4.20',  # a browser on the page of annotate
       'sentencepiece>=0.2',  # what our own reader of its files must equal
       *TORCH,
     ],

@@ -105,3 +105,28 @@ def sweep() -> list[dict]:
     for gamma in (1.0, 2.0, 5.0, 10.0)
     for beta in (5.0, 20.0, 50.0)
   ]
+
+
+def tune() -> dict[str, list[dict]]:
+  """Eight points for each way to learn from corrections: an equal budget."""
+  dense = [
+    {'loss': {'gamma': gamma, 'sft_weight': sft}, 'train': {'lr': lr}}
+    for gamma, sft, lr in (
+      (5.0, 5.0, 2e-5), (5.0, 10.0, 2e-5), (5.0, 10.0, 4e-5),
+      (5.0, 20.0, 4e-5), (5.0, 40.0, 8e-5), (2.0, 10.0, 4e-5),
+      (2.0, 20.0, 4e-5), (10.0, 20.0, 4e-5),
+    )
+  ]  # fmt: skip
+  dpo = {'gamma': 1.0, 'normalize': False, 'sft_weight': 0.0}
+  plain = [
+    {'loss': dpo | {'beta': beta}, 'train': {'lr': lr, 'steps': steps}}
+    for beta, lr, steps in (
+      (0.5, 1e-5, 308), (0.5, 3e-5, 308), (1.5, 1e-5, 308), (1.5, 3e-5, 308),
+      (4.0, 1e-5, 308), (4.0, 3e-5, 308), (1.5, 3e-5, 132), (4.0, 6e-5, 132),
+    )
+  ]  # fmt: skip
+  likely = [
+    {'objective': 'sft', 'train': {'lr': lr, 'steps': steps}}
+    for steps in (132, 308) for lr in (3e-5, 1e-4, 2e-4, 3e-4)
+  ]  # fmt: skip
+  return {'ddpo': dense, 'dpo': plain, 'sft': likely}

@@ -2,10 +2,12 @@
 
   python -m launch.sweep --config=configs/ddpo.py [--workdir=DIR]
   python -m launch.sweep --config=configs/ddpo.py --print     a command a point
+  python -m launch.sweep --config=configs/ddpo.py --points=tune
 
-Points are the config's own sweep(). The best is chosen on the development
-pictures. A sweep that was stopped goes on; a point that failed is listed, and
-the others are run.
+Points are the config's own sweep(), or another of its functions: a list, or
+several by name, each with a best point of its own. The best is chosen on the
+development pictures. A sweep that was stopped goes on; a point that failed is
+listed, and the others are run.
 """
 
 from __future__ import annotations
@@ -29,8 +31,15 @@ from rlhfv_jax.stages import STAGES, align, measure, problem, provenance
 
 PRINT = flags.DEFINE_bool('print', False, 'Print the commands; run nothing.')
 
+POINTS = flags.DEFINE_string(
+  'points', 'sweep', "The function of the config's file that lists the points."
+)
+
 SHARED = ('eyes', 'base', 'feedback', 'reference')
 COLUMNS = ('hallucination', 'coverage', 'mention', 'length', 'vqa')
+# What the best point may cost: shares of the base's, and points of a hundred.
+KEEPS = {'coverage': 0.95, 'length': 0.9}
+LOSES = {'vqa': 0.01}
 
 
 def name(overrides: Mapping) -> str:
@@ -51,38 +60,51 @@ def command(overrides: Mapping, config: str, folder: Path) -> str:
 
 def point(s: problem.Setup, overrides: Mapping, folder: Path) -> dict:
   """Trains and measures one point; its scores on the development pictures."""
+  config = problem.overridden(s.config, overrides)
+  align.align(s, config, folder, name(overrides))
+  return scored(s, folder / 'params', folder)
+
+
+def scored(s: problem.Setup, params: Path, folder: Path) -> dict:
+  """The scores of parameters on the development pictures, kept in a folder."""
   path = folder / 'results.json'
   if not path.exists():
-    config = problem.overridden(s.config, overrides)
-    align.align(s, config, folder, name(overrides))
-    scores = measure.scores(
-      s, {'point': folder / 'params'}, split='dev', folder=folder
-    )
-    files.write_json(path, scores['point'])
+    found = measure.scores(s, {'point': params}, split='dev', folder=folder)
+    files.write_json(path, found['point'])
   return files.read_json(path)
 
 
-def rows(points: list[tuple[dict, dict]]) -> list[dict]:
-  """A flat row a point: what was set, and what came of it."""
-  return [
-    provenance.flat(overrides)
-    | {
-      k: round(found[k]['value'], 4) for k in COLUMNS if k in found
-    }
-    for overrides, found in points
+def row(overrides: Mapping, found: Mapping) -> dict:
+  """A flat row: what was set, and what came of it."""
+  came = {k: round(found[k]['value'], 4) for k in COLUMNS if k in found}
+  return provenance.flat(overrides) | came
+
+
+def best(found: list[dict], base: Mapping) -> dict | None:
+  """Fewest hallucinating answers among the points that cost little enough."""
+  fine = [
+    r for r in found
+    if all(r[k] >= share * base[k] for k, share in KEEPS.items())
+    and all(r[k] >= base[k] - lost for k, lost in LOSES.items())
   ]  # fmt: skip
+  return min(fine, key=lambda r: r['hallucination'], default=None)
 
 
 def table(found: list[dict]) -> tuple[str, str]:
-  """The rows as CSV and as markdown."""
+  """The rows as CSV and as markdown; what one does not set is empty."""
+  keys = dict.fromkeys(k for r in found for k in r if k not in COLUMNS)
+  keys = [*keys, *(k for k in COLUMNS if k in found[0])]
   out = io.StringIO()
-  writer = csv.DictWriter(out, fieldnames=list(found[0]), lineterminator='\n')
+  writer = csv.DictWriter(out, fieldnames=keys, lineterminator='\n')
   writer.writeheader()
   writer.writerows(found)
-  lines = [list(found[0]), ['---'] * len(found[0])]
-  lines += [[f'{v:g}' if isinstance(v, float) else str(v)
-             for v in row.values()] for row in found]  # fmt: skip
+  lines = [keys, ['---'] * len(keys)]
+  lines += [[shown(r.get(k, '')) for k in keys] for r in found]
   return out.getvalue(), '\n'.join(f'| {" | ".join(r)} |' for r in lines) + '\n'
+
+
+def shown(value) -> str:
+  return f'{value:g}' if isinstance(value, float) else str(value)
 
 
 @contextlib.contextmanager
@@ -102,47 +124,81 @@ def compilations(function: str) -> Iterator[list[str]]:
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def run(config: ConfigDict, grid: list[dict], folder: Path, mesh) -> int:
+def run(
+  config: ConfigDict, grid: Mapping[str, list[dict]], folder: Path, mesh
+) -> int:
   """All points; returns how many failed."""
   s = problem.setup(config, folder, mesh)
   for stage in SHARED:
     STAGES[stage](s)
-  done, failed = [], []
+  base = row({}, scored(s, problem.base(s), folder / 'sweep/base'))
+  done, failed = {of: [] for of in grid}, []
   with compilations('train_step') as compiled:
-    for overrides in grid:
+    for of, overrides in (
+      (of, o) for of, points in grid.items() for o in points
+    ):
       try:
         found = point(s, overrides, folder / 'sweep' / name(overrides))
-        done.append((overrides, found))
+        done[of].append(row(overrides, found))
       except Exception:
         failed.append(name(overrides))
         traceback.print_exc()
-  if done:
-    found = rows(done)
-    as_csv, as_markdown = table(found)
-    files.write_text(folder / 'sweep.csv', as_csv)
-    files.write_text(folder / 'sweep.md', as_markdown)
-    keys = list(provenance.flat(done[0][0]))
-    if figure := plots.heatmap(found, keys, COLUMNS[:2]):
-      files.write_bytes(folder / 'sweep.png', plots.png(figure))
-    print(as_markdown)
-    times = 'time' if len(compiled) == 1 else 'times'
-    print(f'{len(done)} points in {folder}/sweep.csv; the step was compiled '
-          f'{len(compiled)} {times}')  # fmt: skip
+  tell(folder, base, done)
+  times = 'time' if len(compiled) == 1 else 'times'
+  n = sum(map(len, done.values()))
+  print(f'{n} points in {folder}/sweep.csv; the step was compiled '
+        f'{len(compiled)} {times}')  # fmt: skip
   for point_name in failed:
     print(f'failed: {point_name} (run again to retry)', file=sys.stderr)
   return len(failed)
+
+
+def tell(folder: Path, base: dict, done: Mapping[str, list[dict]]) -> None:
+  """The table of all points, a heat-map of a plane, and the best of each."""
+  many = len(done) > 1
+  found = [
+    ({'of': of} if many else {}) | r for of, rs in done.items() for r in rs
+  ]
+  if not found:
+    return
+  as_csv, as_markdown = table(found)
+  files.write_text(folder / 'sweep.csv', as_csv)
+  keys = [k for k in found[0] if k not in COLUMNS]
+  if figure := plots.heatmap(found, keys, COLUMNS[:2]):
+    files.write_bytes(folder / 'sweep.png', plots.png(figure))
+  lines = [as_markdown, 'On the development pictures; the base: '
+           + ', '.join(f'{k} {shown(v)}' for k, v in base.items())]  # fmt: skip
+  for of, rs in done.items():
+    chosen = best(rs, base)
+    told = 'every point costs too much' if chosen is None else ', '.join(
+      f'{k} {shown(v)}' for k, v in chosen.items()
+    )  # fmt: skip
+    lines.append(f'best{" " + of if many else ""}: {told}')
+  text = '\n'.join(lines) + '\n'
+  files.write_text(folder / 'sweep.md', text)
+  print(text)
+
+
+def points(module, called: str) -> dict[str, list[dict]]:
+  """The lists of points that a config's file calls so, by name."""
+  if not hasattr(module, called):
+    raise ValueError(
+      f'--points={called}: {module.__name__} has no function {called}()'
+    )
+  found = getattr(module, called)()
+  return found if isinstance(found, dict) else {'': found}
 
 
 def main(_) -> None:
   logging.set_verbosity(logging.WARNING)
   config = CONFIG.value
   named = str(flags.FLAGS['config'].config_filename)
-  grid = options.module(named.partition(':')[0]).sweep()
+  grid = points(options.module(named.partition(':')[0]), POINTS.value)
   folder = workdir(WORKDIR.value, sys.argv)
   if not WORKDIR.value:
-    folder = folder.with_name(folder.name + '-sweep')
+    folder = folder.with_name(f'{folder.name}-{POINTS.value}')
   if PRINT.value:
-    for overrides in grid:
+    for overrides in (o for some in grid.values() for o in some):
       print(command(overrides, named, folder))
     return
   jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))

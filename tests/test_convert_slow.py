@@ -70,6 +70,23 @@ print(json.dumps({'disk': disk, 'own': own, 'final': final,
                   'shard': max(f.stat().st_size for f in files)}))
 """
 
+# What the machine can do: the same bytes, read once into memory that stays. A
+# virtual machine may give that memory more slowly than its disk gives bytes.
+KEEP = """
+import json, os, sys, time
+from pathlib import Path
+import numpy as np
+
+files = sorted(Path(sys.argv[1]).glob('*.safetensors'))
+size = sum(f.stat().st_size for f in files)
+for file in files:
+  with open(file) as f:
+    os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+begun = time.perf_counter()
+kept = [np.fromfile(file, np.uint8) for file in files]
+print(json.dumps({'kept': size / (time.perf_counter() - begun)}))
+"""
+
 
 def generate(folder: Path) -> None:
   """A Llama of 4.2 GB in bfloat16, in as many shards."""
@@ -92,9 +109,9 @@ def generate(folder: Path) -> None:
   index.write_text(json.dumps({'weight_map': where}))
 
 
-def measured(folder: Path) -> dict:
+def measured(script: str, folder: Path) -> dict:
   done = subprocess.run(
-    [sys.executable, '-c', MEASURE, folder, json.dumps(TEXT)],
+    [sys.executable, '-c', script, folder, json.dumps(TEXT)],
     capture_output=True, text=True, check=False,
     env={'JAX_PLATFORMS': 'cpu', 'PATH': '/usr/bin:/bin'},
     cwd=Path(__file__).parents[1],
@@ -109,11 +126,12 @@ def test_four_gigabytes_come_in_fast_and_without_a_second_copy(tmp_path):
   generate(tmp_path)
   paces = []
   for _ in range(3):
-    found = measured(tmp_path)
+    found = measured(KEEP, tmp_path) | measured(MEASURE, tmp_path)
     print(found)
     assert found['final'] > 4e9
     assert found['beside'] <= 1.3 * found['shard']
-    paces.append(found['own'] / min(1e9, found['disk']))
+    bar = min(1e9, found['disk'], found['kept'])
+    paces.append(found['own'] / bar)
     if paces[-1] >= 1 or 'ALONE' not in os.environ:
       break
   for file in tmp_path.glob('*.safetensors'):

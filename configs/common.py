@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
+from rlhfv_jax.meshes import SLICES
 from rlhfv_jax.models.presets import PRESETS, preset
 
 REAL = tuple(PRESETS)
@@ -21,12 +22,24 @@ DECODER = 'q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj'
 def presets(arg: str | None, table: Mapping[str, Callable]) -> list[Callable]:
   """The presets that a config's string names, in its order."""
   names = [n for n in (arg or 'playroom').split(',') if n]
-  unknown = [n for n in names if n not in table]
+  known = {**table, **{name: chips(name) for name in SLICES}}
+  unknown = [n for n in names if n not in known]
   if unknown:
     raise ValueError(
-      f'no preset {unknown[0]!r}: this config has {", ".join(sorted(table))}'
+      f'no preset {unknown[0]!r}: this config has {", ".join(sorted(table))}, '
+      'and chips like v5e-16 (rlhfv_jax/meshes.py)'
     )
-  return [table[n] for n in names]
+  return [known[n] for n in names]
+
+
+def chips(name: str) -> Callable[[ConfigDict], None]:
+  """How the model lies on some chips; what the compiler is told follows from
+  those that are there."""
+
+  def chosen(c: ConfigDict) -> None:
+    c.mesh = SLICES[name].mesh
+
+  return chosen
 
 
 def playroom() -> ConfigDict:
@@ -120,7 +133,8 @@ def model(tower: str) -> ConfigDict:
   else:
     c.vision.kind, c.connector = 'clip', 'mlp2x'
   c.dtype = 'float32'
-  c.remat = 'none'
+  c.remat = 'none'  # or dots, attention, full: what is made again going back
+  c.attention = 'auto'  # or xla, splash (TPU), split (GPU)
   return c
 
 
@@ -134,6 +148,9 @@ def train(*, batch: int, steps: int, lr: float, warmup: float) -> ConfigDict:
   c.warmup = warmup  # share of the steps
   c.schedule = 'cosine'  # or linear, constant
   c.clip = 1.0
+  # adamw: 8 bytes for each number that is trained; adamw_bf16: 6; adafactor:
+  # hardly any.
+  c.optimizer = 'adamw'
   c.b1, c.b2, c.eps = 0.9, 0.999, 1e-8
   c.weight_decay = 0.0
   c.rules = ALL_TRAINED
@@ -156,7 +173,7 @@ def real(name: str) -> Callable[[ConfigDict], None]:
     found = preset(name)
     c.model = ConfigDict(found['model'])
     c.model.dtype = 'bfloat16'  # of what is computed; parameters are float32
-    c.model.remat = 'full'
+    c.model.update({'remat': 'full', 'attention': 'auto'})
     c.lora.base = 'bfloat16'
     c.chat.template = found['template']
     c.image.update(found['image'])

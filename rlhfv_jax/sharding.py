@@ -9,8 +9,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from rlhfv_jax import meshes
 
 AXES = ('data', 'fsdp', 'tensor')
 BATCH = P(('data', 'fsdp'))
@@ -20,6 +23,8 @@ BATCH = P(('data', 'fsdp'))
 INWARD = r'(q_proj|k_proj|v_proj|gate_proj|up_proj|fc1)(/[AB])?'
 OUTWARD = r'(o_proj|out_proj|down_proj|fc2)(/[AB])?'
 RULES = (
+  # What Adafactor keeps of a matrix: its rows and its columns, vectors both.
+  (r'.*v_(row|col)/.*', P()),
   (r'.*embed_tokens/embedding', P('tensor', 'fsdp')),
   (r'.*lm_head/kernel', P('fsdp', 'tensor')),
   (rf'.*layers/.*{INWARD}/kernel', P(None, 'fsdp', 'tensor')),
@@ -35,9 +40,15 @@ RULES = (
 )
 
 
-def make_mesh(shape: Sequence[int] = (1, -1, 1)) -> Mesh:
-  """The mesh (data, fsdp, tensor); one -1 takes the devices that are left."""
-  devices, shape = jax.device_count(), list(shape)
+def make_mesh(
+  shape: Sequence[int] = (1, -1, 1), devices: Sequence[Any] | None = None
+) -> Mesh:
+  """The mesh (data, fsdp, tensor); one -1 takes the devices that are left.
+
+  Over several slices of chips the first axis runs from slice to slice.
+  """
+  devices = list(jax.devices() if devices is None else devices)
+  count, shape = len(devices), list(shape)
   if len(shape) != 3 or shape.count(-1) > 1 or 0 in shape:
     raise ValueError(
       f'config.mesh = {tuple(shape)}: give three sizes for {AXES}, '
@@ -45,13 +56,42 @@ def make_mesh(shape: Sequence[int] = (1, -1, 1)) -> Mesh:
     )
   if -1 in shape:
     known = -math.prod(shape)
-    shape[shape.index(-1)] = devices // known if devices % known == 0 else 0
-  if math.prod(shape) != devices:
+    shape[shape.index(-1)] = count // known if count % known == 0 else 0
+  if math.prod(shape) != count:
     raise ValueError(
       f'config.mesh = {tuple(shape)} takes {math.prod(shape)} devices and '
-      f'{devices} are here: make the three sizes multiply to {devices}'
+      f'{count} are here: make the three sizes multiply to {count}'
     )
-  return jax.make_mesh(tuple(shape), AXES, axis_types=(AxisType.Auto,) * 3)
+  slices = len({getattr(d, 'slice_index', 0) for d in devices})
+  if slices == 1:
+    return jax.make_mesh(
+      tuple(shape), AXES, devices=devices, axis_types=(AxisType.Auto,) * 3
+    )
+  if shape[0] % slices:
+    raise ValueError(
+      f'config.mesh = {tuple(shape)} lies over {slices} slices of chips: make '
+      f'the first size a multiple of {slices}, so that each holds the model'
+    )
+  inner = (shape[0] // slices, *shape[1:])
+  found = mesh_utils.create_hybrid_device_mesh(
+    inner, (slices, 1, 1), devices=devices
+  )
+  return Mesh(found, AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def platform() -> str:
+  """Of the mesh that is set, which may be of chips that are not here."""
+  device = getattr(jax.sharding.get_abstract_mesh(), 'abstract_device', None)
+  return getattr(device, 'platform', None) or jax.default_backend()
+
+
+def by_rows(x: jax.Array) -> jax.Array:
+  """Activations lie as the batch does, where a mesh is set that divides it."""
+  mesh = jax.sharding.get_abstract_mesh()
+  parts = math.prod(mesh.shape.get(a, 1) for a in BATCH[0])
+  if parts == 1 or x.shape[0] % parts:
+    return x
+  return jax.lax.with_sharding_constraint(x, BATCH)
 
 
 def check_batch(batch: int, mesh: Mesh, *, micro: int = 1) -> None:
@@ -75,7 +115,7 @@ def specs(tree: Any, mesh: Mesh, rules: Sequence = RULES) -> Any:
 
   def find(path, x):
     name = path_name(path)
-    if x.ndim == 0:
+    if x.size == 1:  # a number, or what an optimizer has no use for
       return NamedSharding(mesh, P())
     for pattern, spec in rules:
       if re.fullmatch(pattern, name):
@@ -86,6 +126,20 @@ def specs(tree: Any, mesh: Mesh, rules: Sequence = RULES) -> Any:
     )
 
   return jax.tree_util.tree_map_with_path(find, tree)
+
+
+def abstract(tree: Any, mesh: Mesh, rules: Sequence = RULES) -> Any:
+  """Shapes and dtypes, each with where it would live."""
+  return jax.tree.map(
+    lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+    tree,
+    specs(tree, mesh, rules),
+  )
+
+
+def compiler(mesh: Mesh) -> dict[str, str] | None:
+  """What jit's compiler is told on the chips of this mesh."""
+  return meshes.options(mesh.devices.flat[0].device_kind) or None
 
 
 def fit(name: str, shape: Sequence[int], spec: P, mesh: Mesh) -> P:

@@ -9,7 +9,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'rlhfv_jax'
 
 FLOORS = [
-  {'batch', 'files', 'host', 'metrics', 'playroom', 'sharding'},
+  {
+    'batch', 'files', 'host', 'meshes', 'metrics', 'playroom', 'sharding',
+  },
   {'benchmarks', 'data', 'models'},
   {'checkpoint', 'feed', 'generate', 'optim'},
   {'objectives'},

@@ -171,7 +171,7 @@ def test_a_model_of_7b_with_adapters_fits_a_chip_of_16_gb(name):
                                    ('.*', 'frozen')))  # fmt: skip
     params = optim.cast_frozen(params, labels, jnp.bfloat16)
     trained, _ = optim.split(params, labels)
-    return params, trained, optim.adamw(labels).init(trained)
+    return params, trained, optim.optimizer('adamw', labels).init(trained)
 
   params, trained, moments = jax.eval_shape(start, jax.random.key(0))
   size = lambda tree: sum(

@@ -69,7 +69,7 @@ def program(shape, micro, rules):
   )
   place = sharding.specs(start(), mesh)
   labels = optim.labels(start(), rules)
-  tx = optim.adamw(labels, weight_decay=0.1)
+  tx = optim.optimizer('adamw', labels, weight_decay=0.1)
   step = train.make_train_step(
     loss, tx, labels=labels, mesh=mesh, micro=micro,
     schedule=optim.schedule('cosine', steps=10, warmup=0.1),
@@ -170,7 +170,7 @@ def test_the_first_loss_is_ln_2_where_the_reference_is_the_policy():
 def test_weight_decay_pulls_kernels_and_leaves_norms():
   params = {'a': {'kernel': jnp.ones((2, 2))}, 'norm': {'weight': jnp.ones(2)}}
   labels = optim.labels(params)
-  tx = optim.adamw(labels, weight_decay=0.5)
+  tx = optim.optimizer('adamw', labels, weight_decay=0.5)
   zero = jax.tree.map(jnp.zeros_like, params)
   moved, _ = tx.update(zero, tx.init(params), params)
   np.testing.assert_array_equal(moved['a']['kernel'], np.full((2, 2), 0.5))

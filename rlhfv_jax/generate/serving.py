@@ -195,16 +195,39 @@ def _size(tokens, read, count, over):
 
 
 def _placed(state, mesh):
+  return jax.lax.with_sharding_constraint(state, _places(state, mesh))
+
+
+def _places(state, mesh):
   """Keys and values lie as the rows and heads do, what is told everywhere."""
   fits = state.prompts[0].k.shape[1] % mesh.shape['tensor'] == 0
-  heads = P(*BATCH, 'tensor' if fits else None)
-  put = lambda spec: (
-    lambda x: jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
+  heads = NamedSharding(mesh, P(*BATCH, 'tensor' if fits else None))
+  whole = NamedSharding(mesh, P())
+  place = jax.tree.map(lambda x: whole, state)
+  kept = {k: jax.tree.map(lambda x: heads, getattr(state, k))
+          for k in ('prompts', 'new')}  # fmt: skip
+  return place._replace(**kept)
+
+
+def lowered(
+  model: models.VLM,
+  weights: models.Weights,
+  decoding: Decoding,
+  *,
+  slots: int,
+  trunk: int,
+  mesh: Mesh,
+) -> jax.stages.Lowered:
+  """The loop that `stream` runs, of shapes alone: what a compiler is given."""
+  empty = partial(_empty, model, decoding, slots, trunk, mesh)
+  state = jax.eval_shape(empty, jax.eval_shape(lambda: jax.random.key(0)))
+  shape = lambda x, place: jax.ShapeDtypeStruct(
+    x.shape, x.dtype, sharding=place
   )
-  lie = lambda tree: jax.tree.map(put(heads), tree)
-  state = jax.tree.map(put(P()), state._replace(prompts=(), new=())) \
-    ._replace(prompts=lie(state.prompts), new=lie(state.new))  # fmt: skip
-  return state
+  state = jax.tree.map(shape, state, _places(state, mesh))
+  number = jax.ShapeDtypeStruct((), jnp.int32)
+  end = jax.ShapeDtypeStruct((slots,), bool)
+  return _run.lower(model, decoding, mesh, weights, state, end, number, number)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlhfv_jax import sharding
 from rlhfv_jax.models import layers
 from rlhfv_jax.models.config import VisionConfig
 
@@ -117,6 +118,7 @@ class Layer(nn.Module):
     def feed_forward(name):
       return FeedForward(self.config, self.dtype, name=name)
 
+    pair = tuple(map(sharding.by_rows, pair))
     h = _norm('self_attn_layer_norm', self.dtype)(pair)
     h = Attention(self.config, self.dtype, name='self_attn')(h)
     pair = _add(pair, h)

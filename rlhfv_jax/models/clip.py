@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlhfv_jax import sharding
 from rlhfv_jax.models import layers
 from rlhfv_jax.models.config import VisionConfig
 
@@ -46,6 +47,7 @@ class Layer(nn.Module):
 
   @nn.compact
   def __call__(self, x):
+    x = sharding.by_rows(x)
     h = layers.LayerNorm(self.dtype, name='layer_norm1')(x)
     x = x + Attention(self.config, self.dtype, name='self_attn')(h)
     h = layers.LayerNorm(self.dtype, name='layer_norm2')(x)

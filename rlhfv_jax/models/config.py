@@ -7,10 +7,12 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from rlhfv_jax.models.sight import WAYS
+
 _KINDS = ('beit3', 'clip')
 _CONNECTORS = ('linear', 'mlp2x')
 _DTYPES = ('float32', 'bfloat16', 'float64')
-_REMAT = ('none', 'full')
+_REMAT = ('none', 'dots', 'attention', 'full')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +112,11 @@ class VisionConfig:
 
 @dataclasses.dataclass(frozen=True)
 class VLMConfig:
-  """A decoder, the tower it sees through (or none), and how they meet."""
+  """A decoder, the tower it sees through (or none), and how they meet.
+
+  `remat` says what is made again on the way back (`layers.stack`), `attention`
+  how the decoder's is computed (`sight.py`): auto is what suits the chip.
+  """
 
   text: TextConfig
   vision: VisionConfig | None = None
@@ -118,11 +124,13 @@ class VLMConfig:
   connector: str = 'linear'
   dtype: str = 'float32'
   remat: str = 'none'
+  attention: str = 'auto'
 
   def __post_init__(self):
     _one_of('connector', self.connector, _CONNECTORS)
     _one_of('dtype', self.dtype, _DTYPES)
     _one_of('remat', self.remat, _REMAT)
+    _one_of('attention', self.attention, WAYS)
     if self.vision is not None and self.image_token is None:
       raise ValueError(
         'image_token is missing: name the id that stands for an image feature'

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from rlhfv_jax import batch as rows
-from rlhfv_jax.models import layers
+from rlhfv_jax import sharding
+from rlhfv_jax.models import layers, sight
 from rlhfv_jax.models.vlm import VLM
 
 Params = Mapping[str, Any]
@@ -52,7 +53,7 @@ def hidden(
     )
   _, position, branch = rows.layout(batch['lengths'], bucket)
   seen = features(model, params, batch)
-  mask = rows.mask(branch)
+  mask = sight.of(branch, bucket, model.config.attention)
   x = {'params': params}
   return model.apply(x, batch['tokens'], position, mask, seen)
 
@@ -86,15 +87,24 @@ def logps_of_hidden(
   parent, _, branch = rows.layout(batch['lengths'], rows.bucket_of(batch))
   counts = _counts(model, batch, parent, branch)
   # Tokens that count come first in each row, so that later chunks are empty.
-  order = jnp.argsort(~counts, axis=1, stable=True)
+  order = _first(counts)
+  among = jnp.arange(counts.shape[1])[None] < counts.sum(1, keepdims=True)
   pick = partial(jnp.take_along_axis, indices=order, axis=1)
   before = jnp.maximum(pick(parent), 0)
   states = jnp.take_along_axis(states, before[..., None], axis=1)
-  front = _head_in_chunks(
-    model, params, states, pick(tokens), pick(counts), chunk
-  )
+  front = _head_in_chunks(model, params, states, pick(tokens), among, chunk)
   place = jnp.maximum(jnp.cumsum(counts, axis=1) - 1, 0)
   return jnp.where(counts, jnp.take_along_axis(front, place, axis=1), 0)
+
+
+def _first(counts):
+  """i32[B,L]: the slots that count, in their order; then any.
+
+  The k-th has k others before it. A sort takes a TPU's compiler a minute.
+  """
+  before = jnp.cumsum(counts, axis=1)[:, None]
+  slot = jnp.arange(counts.shape[1])[None, :, None]
+  return jnp.minimum((before <= slot).sum(-1), counts.shape[1] - 1)
 
 
 def _counts(model, batch, parent, branch):
@@ -127,7 +137,7 @@ def _head_in_chunks(model, params, states, ids, counts, chunk):
 
   @jax.checkpoint
   def step(_, xs):
-    states, ids, counts = xs
+    states, ids, counts = map(sharding.by_rows, xs)
     ids = jnp.where(counts, ids, 0)
     return None, jax.lax.cond(counts.any(), logps, nothing, states, ids)
 

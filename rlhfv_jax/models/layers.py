@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlhfv_jax.models import sight
+
 MULTIPLIED = nn.initializers.lecun_normal()
 # What is looked up rather than multiplied: words, positions, queries.
 LOOKED_UP = nn.initializers.truncated_normal(0.5)
@@ -144,13 +146,16 @@ def attention(
   q_BLNK: jax.Array,
   k_BSGK: jax.Array,
   v_BSGK: jax.Array,
-  mask: jax.Array | None = None,
+  mask: jax.Array | sight.Sight | None = None,
 ) -> jax.Array:
   """softmax(q k / sqrt(K)) v over the S that bool[B,1,L,S] shows -> [B,L,N*K].
 
   Heads share keys in groups of N / G. The division comes after the values, on
-  K numbers a query instead of S: half the time of a softmax on a CPU.
+  K numbers a query instead of S: half the time of a softmax on a CPU. A `Sight`
+  in place of the mask asks for another way.
   """
+  if isinstance(mask, sight.Sight):
+    return sight.attend(q_BLNK, k_BSGK, v_BSGK, mask)
   batch, length, heads, size = q_BLNK.shape
   groups, share = k_BSGK.shape[2], heads // k_BSGK.shape[2]
   q = (q_BLNK * size**-0.5).reshape(batch, length, groups, share, size)
@@ -231,10 +236,22 @@ def stack(
   """`depth` layers as one scan, their parameters stacked [depth, ...].
 
   A layer maps (x, *others) to (x, out); `in_axes` says which of the others
-  differ between layers. remat 'full' keeps nothing but the layer inputs.
+  differ between layers. What is kept for the way back is a choice of memory
+  against time: all ('none' is made again), what products gave ('dots'), the
+  inputs of attention and what it gave ('attention'), or nothing but the inputs
+  of layers ('full' is made again).
   """
-  if remat == 'full':
-    layer = nn.remat(layer, prevent_cse=False)
+  if remat != 'none':
+    policies = jax.checkpoint_policies
+    policy = {
+      'full': policies.nothing_saveable,
+      'attention': policies.save_only_these_names('q', 'k', 'v', 'context'),
+      'dots': policies.save_from_both_policies(
+        policies.dots_with_no_batch_dims_saveable,
+        policies.save_only_these_names('context'),
+      ),
+    }[remat]
+    layer = nn.remat(layer, prevent_cse=False, policy=policy)
   return nn.scan(
     layer,
     variable_axes={'params': 0},

@@ -10,7 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
+from rlhfv_jax import sharding
 from rlhfv_jax.models import layers
 from rlhfv_jax.models.config import TextConfig
 
@@ -59,11 +61,15 @@ class Attention(nn.Module):
     q = layers.rotate(project('q_proj', c.heads), angles)
     k = layers.rotate(project('k_proj', c.kv_heads), angles)
     v = project('v_proj', c.kv_heads)
+    # Names for what a remat policy may keep.
+    q, k, v = (
+      checkpoint_name(x, n) for x, n in zip((q, k, v), 'qkv', strict=True)
+    )
     own = None
     if past is not None:
       own = Cache(k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3))
     if past is None or past.new is None:
-      out = layers.attention(q, k, v, mask)
+      out = checkpoint_name(layers.attention(q, k, v, mask), 'context')
     else:
       own = _put(past.new, own, past.at)
       parts = zip((past.prompt, own), mask, strict=True)
@@ -104,6 +110,7 @@ class Layer(nn.Module):
     def norm(name):
       return layers.RMSNorm(c.rms_eps, self.dtype, name=name)
 
+    x = sharding.by_rows(x)
     h = norm('input_layernorm')(x)
     h, own = Attention(c, self.dtype, name='self_attn')(h, angles, mask, past)
     x = x + h
@@ -156,7 +163,7 @@ class Llama(nn.Module):
     position_BL: jax.Array,
     mask: jax.Array,
   ) -> jax.Array:
-    """mask is bool[B,1,L,L]."""
+    """mask is bool[B,1,L,L], or a `Sight`."""
     angles = layers.rotary_angles(position_BL, rotary_rates(self.config))
     return self.norm(self.layers(x_BLD, angles, mask)[0])
 

@@ -36,11 +36,23 @@ def split(model: VLM, params: Mapping[str, Any]) -> Weights:
   if any(place is None for place in jax.tree.leaves(
       where, is_leaf=lambda x: x is None)):  # fmt: skip
     return jax.jit(take)(params)
-  text = where['language_model']
-  inner = jax.tree.map(lambda s: NamedSharding(s.mesh, P(*s.spec[1:])),
-                       text['layers'])  # fmt: skip
-  out = Weights((inner,) * model.config.text.depth, _without_layers(where))
-  return jax.jit(take, out_shardings=out)(params)
+  return jax.jit(take, out_shardings=_places(model, where))(params)
+
+
+def abstract(model: VLM, params: Mapping[str, Any]) -> Weights:
+  """The shapes of `split`, and where they would live."""
+  made = jax.eval_shape(functools.partial(_split, model), params)
+  places = _places(model, jax.tree.map(_place, params))
+  return jax.tree.map(
+    lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+    made, places,
+  )  # fmt: skip
+
+
+def _places(model, where):
+  stacked = where['language_model']['layers']
+  inner = jax.tree.map(lambda s: NamedSharding(s.mesh, P(*s.spec[1:])), stacked)
+  return Weights((inner,) * model.config.text.depth, _without_layers(where))
 
 
 def _place(x):

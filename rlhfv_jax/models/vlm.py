@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rlhfv_jax import sharding
 from rlhfv_jax.models import layers
 from rlhfv_jax.models.beit3 import Beit3
 from rlhfv_jax.models.clip import Clip
@@ -54,12 +55,13 @@ class VLM(nn.Module):
 
   def encode(self, images: jax.Array) -> jax.Array:
     """u8[B,H,W,3] -> features [B,P,D] at the decoder's width."""
-    return self.mm_projector(self.look(images))
+    return self.mm_projector(sharding.by_rows(self.look(images)))
 
   def look(self, images: jax.Array) -> jax.Array:
     """u8[B,H,W,3] -> what the tower saw [B,P,D], at its own width."""
     c = self.config
-    pixels = _normalize(images, c.vision.kind).astype(c.dtype)
+    pixels = _normalize(sharding.by_rows(images), c.vision.kind)
+    pixels = pixels.astype(c.dtype)
     queries = (self.query,) if c.vision.kind == 'beit3' else ()
     return self.vision_tower(pixels, *queries)
 
@@ -101,6 +103,7 @@ class VLM(nn.Module):
     inside = 0 <= self.config.image_token < self.config.text.vocab_size
     word = self.config.image_token if inside else 0
     x = self.language_model.embed(jnp.where(image, word, tokens))
+    x = sharding.by_rows(x)
     if features is None:
       return x
     k = jnp.cumsum(image, axis=1) - 1

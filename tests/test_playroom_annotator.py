@@ -217,7 +217,9 @@ def test_ranking_prefers_the_answer_that_tells_more():
 @fast
 @given(scenes, st.integers(0, 99))
 def test_facts_are_true_but_partial(scene, seed):
-  text = facts(scene, np.random.default_rng(seed))
+  told = facts(scene, np.random.default_rng(seed))
+  text = ' '.join(told)
+  assert [len(read(sentence)) for sentence in told] == [1] * len(told)
   assert text and not unsupported(scene, text)
   claims = len(judge(scene, text))
   assert 2 <= claims <= 0.6 * 4 * len(scene.groups)

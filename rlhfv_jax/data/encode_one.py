@@ -54,6 +54,7 @@ class Way(NamedTuple):
   image_token: int
   diff: str
   score_template: bool
+  may_be_empty: bool  # answers of a policy are judged as they come
 
   @classmethod
   def of(
@@ -65,6 +66,7 @@ class Way(NamedTuple):
     image_token: int | None = None,
     diff: str = 'exact',
     score_template: bool = False,
+    may_be_empty: bool = False,
   ) -> 'Way':
     if diff not in DIFFS:
       raise ValueError(f'diff {diff!r}: one of {DIFFS}')
@@ -73,7 +75,7 @@ class Way(NamedTuple):
     return cls(
       tokenizer, template, chat.stop_text(tokenizer, template),
       chat.reserved(tokenizer, template), image_tokens, image_token, diff,
-      score_template,
+      score_template, may_be_empty,
     )  # fmt: skip
 
 
@@ -83,7 +85,7 @@ Pieces = list[tuple[str, int]]
 def to_pieces(example: Example, way: Way, *, suffix: str = '') -> list[Pieces]:
   """The text of each path, if it can be one."""
   turns = _turns(example)
-  _check(example, turns, way.reserved)
+  _check(example, turns, way)
   return [
     chat.render(
       turns,
@@ -156,14 +158,15 @@ def _turns(example: Example) -> tuple[tuple[str, str], ...]:
   )
 
 
-def _check(example, turns, reserved: Set[str]) -> None:
+def _check(example, turns, way: Way) -> None:
   texts = [('a turn', text) for _, text in turns]
   texts += [('an answer', text) for text in example.answers]
   for where, text in texts:
-    for token in reserved:
+    for token in way.reserved:
       if token in text:
         raise RowError('special token in the text', f'{where} holds {token!r}')
-  if any(not answer.strip() for answer in example.answers):
+  empty = any(not answer.strip() for answer in example.answers)
+  if empty and not way.may_be_empty:
     raise RowError('empty answer')
   if len(set(example.answers)) < len(example.answers):
     raise RowError('equal answers')

@@ -22,6 +22,8 @@ from rlhfv_jax.playroom.truth import (
   wrong_parts,
 )
 
+FACT_STREAM = 5  # of a scene's randomness: what people know of its picture
+
 
 def correct(scene: Scene, text: str) -> Correction | None:
   """Mends what the scene does not support and leaves all else as it is.
@@ -131,7 +133,9 @@ def _merit(scene: Scene, text: str) -> tuple[int, int]:
   return -verdicts.count(False), verdicts.count(True)
 
 
-def facts(scene: Scene, rng: np.random.Generator, *, most: float = 0.6) -> str:
+def facts(
+  scene: Scene, rng: np.random.Generator, *, most: float = 0.6
+) -> tuple[str, ...]:
   """True sentences that make at most this share of all true claims."""
   budget = int(most * 4 * len(scene.groups))
   told = []
@@ -149,4 +153,4 @@ def facts(scene: Scene, rng: np.random.Generator, *, most: float = 0.6) -> str:
       'place': group.place if place else None,
     }
     told.append(sentence(group.kind, group.number, **parts))
-  return ' '.join(told)
+  return tuple(told)

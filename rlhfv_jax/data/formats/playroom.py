@@ -27,7 +27,6 @@ ROWS = {
 }
 TASKS = (*ROWS, 'pairs')
 COUNT = 1000
-FACT_STREAM = 5
 
 
 class Scenes(Sequence):
@@ -100,7 +99,7 @@ def pair(
   scene = sample(world, split, index=number, seed=seed)
   request, said = dataset.captioned(scene, world)
   mended = annotator.correct(scene, said)
-  told = annotator.facts(scene, rng_of(scene, FACT_STREAM))
+  told = annotator.facts(scene, rng_of(scene, annotator.FACT_STREAM))
   return Example(
     id=f'{scene.id}-pair',
     image=png(draw(scene)),
@@ -109,7 +108,7 @@ def pair(
     spans=(mended.chosen_spans, mended.rejected_spans),
     origin='playroom',
     annotator='playroom',
-    facts=(told,) if told else (),
+    facts=told,
   )
 
 

@@ -8,6 +8,7 @@ COMMANDS = {
   'convert': 'weights of Hugging Face, Muffin and LLaVA in; ours out',
   'data': 'check correction pairs before a chip is rented, or convert them',
   'generate': 'ask a model about a picture, or about a file of them',
+  'preflight': 'will it fit on TPUs that are not here, and how fast is it',
   'report': 'compare results of benchmarks, or write the page of a run again',
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from absl import app, flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
 # What people type who come from TRL, LLaMA-Factory, ms-swift and Muffin.
 PEERS = {
@@ -96,6 +96,18 @@ def check(argv: Sequence[str]) -> None:
       key = match[1]
       if key not in known:
         raise ValueError(f'no key config.{key}: {nearest(key, known)}')
+
+
+def read(argv: Sequence[str]) -> ConfigDict:
+  """The config that --config and --config.KEY=VALUE describe, locked."""
+  check(argv)
+  own = flags.FlagValues()
+  config_flags.DEFINE_config_file('config', lock_config=True, flag_values=own)
+  try:
+    own(['read', *argv])
+  except (TypeError, flags.Error) as error:
+    raise ValueError(str(error)) from error
+  return own.config
 
 
 def parse(argv: Sequence[str]) -> list[str]:

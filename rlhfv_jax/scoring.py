@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from rlhfv_jax import files
+from rlhfv_jax import files, sharding
 from rlhfv_jax.data import plan
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.feed import to_batch
@@ -102,6 +102,14 @@ def write(folder: Path, number: int, values: Mapping[str, np.ndarray]) -> None:
     )
 
 
+def scorer(model: Any, mesh: Mesh) -> Callable:
+  """(params, batch) -> f32[B,L], compiled."""
+  return jax.jit(
+    lambda params, batch: token_logps(model, params, batch),
+    compiler_options=sharding.compiler(mesh),
+  )
+
+
 def reference(
   model: Any,
   params: Any,
@@ -124,7 +132,7 @@ def reference(
     0, 0, lengths, buckets=buckets, batch=batch, shuffle=False,
     prompts=data_rows.prompts(rows),
   )  # fmt: skip
-  score = jax.jit(lambda params, b: token_logps(model, params, b))
+  score = scorer(model, mesh)
   taken = [int(re.search(r'\d+', p.name)[0]) for p in folder.glob('shard-*')]
   number, fresh = max(taken, default=-1) + 1, {}
   bar = tqdm(steps, desc='reference', unit='batch', disable=not steps,

@@ -19,7 +19,7 @@ FLOORS = [
     'annotate', 'answers', 'convert', 'doctor', 'evaluate', 'feedback', 'judge',
     'report', 'scoring', 'train',
   },
-  {'__main__', 'commands', 'main', 'options', 'stages'},
+  {'__main__', 'commands', 'main', 'options', 'preflight', 'stages'},
 ]  # fmt: skip
 FLOOR_OF = {name: n for n, names in enumerate(FLOORS) for name in names}
 FILES = sorted(p for p in PACKAGE.rglob('*.py') if p.parent != PACKAGE

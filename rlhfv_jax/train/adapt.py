@@ -60,6 +60,20 @@ def begin(path: Path, like: Any, start: Start, mesh: Mesh) -> Any:
   return lora.join(params, fresh(jax.random.key(start.seed)))
 
 
+def abstract(like: Any, start: Start, mesh: Mesh) -> Any:
+  """The shapes of `begin`, and where they would live; nothing is read."""
+
+  def made(params, key):
+    kept = keep(params, start)
+    if not start.rank:
+      return kept
+    how = dict(rank=start.rank, alpha=start.alpha, targets=start.targets)
+    return lora.join(kept, lora.init(params, key, **how))
+
+  found = jax.eval_shape(made, like, jax.random.key(start.seed))
+  return sharding.abstract(found, mesh)
+
+
 def base(path: Path, like: Any, start: Start, mesh: Mesh) -> Any:
   """The parameters in a folder, those that are frozen as they are kept.
 

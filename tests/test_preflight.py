@@ -1,0 +1,188 @@
+"""Preflight: what it counts is right, and what cannot be is said at once."""
+
+import dataclasses
+import functools
+import importlib.util
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+from runs import run
+
+from rlhfv_jax import meshes, models, options, sharding
+from rlhfv_jax.batch import Batch, Bucket
+from rlhfv_jax.preflight import flops, hlo
+from rlhfv_jax.stages import problem
+
+COMMAND = ['-m', 'rlhfv_jax', 'preflight']
+CONFIG = '--config=configs/ddpo.py:llava15_7b'
+
+PROGRAM = """\
+HloModule step
+%inner.1 (p: f32[8]) -> f32[8] {
+  %fusion.1 = f32[8]{0} fusion(%p), calls=%f, backend_config={"estimated_cycles":"10"}
+  %kernel = bf16[4] custom-call(%p), custom_call_target="tpu_custom_call", text="
+a kernel's text {
+may begin a line"
+  ROOT %all-gather.1 = f32[4096,1024]{1,0} all-gather(%p), dimensions={0}
+}
+%test.1 (p: s32[]) -> pred[] {
+  %constant.1 = s32[] constant(40)
+  ROOT %compare.1 = pred[] compare(%p, %constant.1), direction=LT
+}
+%rare (p: f32[8]) -> f32[8] {
+  ROOT %fusion.2 = f32[8]{0} fusion(%p), calls=%f, backend_config={"estimated_cycles":"1000"}
+}
+%never (p: f32[8]) -> f32[8] {
+  ROOT %copy = f32[8] copy(%p)
+}
+ENTRY %main (p: f32[8]) -> f32[8] {
+  %fusion.3 = f32[8]{0} fusion(%p), calls=%f, backend_config={"estimated_cycles":"7"}
+  %while.1 = f32[8] while(%p), condition=%test.1, body=%inner.1
+  %conditional = f32[8] conditional(%i, %a, %b), branch_computations={%never, %rare}
+}
+"""  # noqa: E501
+
+
+def test_cycles_count_loops_and_the_share_of_conditionals_that_is_taken():
+  program = hlo.read(PROGRAM, taken=0.25)
+  assert program.cycles == 7 + 40 * 10 + 0.25 * 1000
+  assert program.collectives == {'all-gather': 40}
+  assert program.bytes == {'all-gather': 40 * 4 * 4096 * 1024}
+  assert program.gathered == {('f32', (4096, 1024)): 1}
+  assert program.kernels == 1
+
+
+@functools.cache
+def real(name):
+  """A real model as shapes, its attention by mask, nothing made again."""
+  config = options.load(f'configs/ddpo.py:{name}')
+  model = models.build(config.model)
+  model = models.build(
+    dataclasses.replace(model.config, remat='none', attention='xla')
+  )
+  mesh = sharding.make_mesh((1, 4, 2))
+  s = problem.Setup(config, None, mesh, None, model, {}, {})
+  return s, problem.abstract_params(s)
+
+
+@pytest.mark.parametrize('name', ['llava15_13b', 'rlhfv_13b', 'llama31_8b'])
+def test_counted_products_are_those_of_the_formula(name):
+  s, params = real(name)
+  c = s.model.config
+  bucket, rows = Bucket(640, 192, 2), 2
+  arrays = {
+    'tokens': ((rows, bucket.length), jnp.int32),
+    'lengths': ((rows, 3), jnp.int32),
+    'roles': ((rows, 2, bucket.length), jnp.int8),
+    'ref_logps': ((rows, bucket.length), jnp.float32),
+  }
+  if c.vision is not None:
+    side = c.vision.image_size
+    arrays['images'] = ((rows, side, side, 3), jnp.uint8)
+  batch = Batch({k: jax.ShapeDtypeStruct(*v) for k, v in arrays.items()},
+                bucket)  # fmt: skip
+  loss = problem.preference(s)
+  hyper = {'beta': 0.5, 'gamma': 5.0}
+  total = lambda params, batch: loss(params, batch, hyper)['loss'].total
+  parts = flops.forward(c, bucket, scored=bucket.length, dense=True)
+  there = flops.count(total, params, batch)
+  assert there == pytest.approx(rows * sum(parts.values()), rel=0.01)
+  back = flops.count(jax.value_and_grad(total), params, batch)
+  # The head makes its logits again.
+  again = rows * parts['head']
+  assert back - again == pytest.approx(rows * flops.step(parts), rel=0.01)
+
+
+def test_who_is_seen_is_counted_as_the_mask_has_it():
+  from rlhfv_jax import batch as rows
+
+  for bucket in (Bucket(9, 4, 2), Bucket(12, 0, 1), Bucket(3, 5, 3)):
+    full = [bucket.trunk] + [bucket.branch] * bucket.answers
+    branch = rows.layout(jnp.asarray([full]), bucket)[2]
+    assert int(rows.mask(branch).sum()) == flops.visible(bucket)
+
+
+def test_a_slice_has_two_names():
+  assert meshes.find('v5e:8x8') == meshes.find('v5e-64')
+  assert meshes.find('v4-32')[1].chips == 16  # named by cores
+  assert meshes.find('v5p-16')[1].topology == 'v5p:2x2x2'
+
+
+@pytest.mark.parametrize(
+  'name, says',
+  [
+    ('v5e:3x7', 'no v5e comes as 3x7: there are v5e:1x1, v5e:2x2'),
+    ('v5e-63', 'no topology .v5e-63.; it may be: v5e-'),
+    ('tpu', 'it may be'),
+  ],
+)
+def test_a_topology_that_does_not_exist_is_told_which_do(name, says):
+  with pytest.raises(ValueError, match=says):
+    meshes.find(name)
+
+
+def test_chips_of_a_config_string_choose_its_mesh():
+  assert options.load('configs/ddpo.py:llava15_7b,v5e-64').mesh == (1, -1, 1)
+  assert options.load('configs/sft.py:llava15_7b,2xv5p-128').mesh == (2, -1, 1)
+  with pytest.raises(ValueError, match='and chips like v5e-16'):
+    options.load('configs/ddpo.py:v5e-17')
+
+
+def test_what_the_compiler_is_told_follows_from_the_chip():
+  assert meshes.options('cpu') == {}
+  assert meshes.options('TPU v5 lite') == {}
+  assert 'xla_enable_async_all_gather' in meshes.options('TPU v5')
+  assert meshes.options('NVIDIA H200') == meshes.options('NVIDIA H100 80GB')
+
+
+def test_gpus_are_not_compiled_for_here():
+  code, out = run('--topology=gpu-8', CONFIG, module=COMMAND)
+  assert code == 1
+  assert 'preflight compiles for TPUs alone' in out
+
+
+TPU = pytest.mark.skipif(
+  importlib.util.find_spec('libtpu') is None,
+  reason="libtpu is not installed: pip install -e '.[tpu]'",
+)
+
+
+@TPU
+@pytest.mark.parametrize(
+  'args, says',
+  [
+    (['--config.mesh=1,-1,3'], r'config.mesh = \(1, 0, 3\)'),
+    (['--config.train.batch=24'], 'a batch of 24 rows does not divide'),
+    (['--bucket=500,64,2'], 'a picture alone takes 576 of the trunk'),
+    (['--bucket=4000,128,2'], 'text.max_length is 4096'),
+  ],
+)
+def test_what_cannot_be_is_said_before_anything_is_compiled(args, says):
+  code, out = run('--topology=v5e-16', CONFIG, *args, module=COMMAND)
+  assert code == 1
+  assert re.search(says, out), out
+
+
+# Peak GiB of a chip and cycles of a step, as libtpu 0.0.42.1 has them.
+STORED = {}
+
+
+@TPU
+@pytest.mark.slow
+@pytest.mark.parametrize('name', sorted(STORED))
+def test_a_step_takes_what_it_took(name):
+  config, topology, bucket, rows, peak, cycles = STORED[name]
+  code, out = run(
+    f'--config=configs/ddpo.py:{config}', f'--topology={topology}',
+    f'--bucket={bucket}', f'--config.train.batch={rows}', '--json',
+    module=COMMAND,
+  )  # fmt: skip
+  assert code == 0, out
+  found = json.loads(out[out.index('{') :])['training']
+  assert found['problems'] == []
+  assert found['peak_gib'] <= 1.03 * peak
+  assert found['cycles'] == pytest.approx(cycles, rel=0.03)
+  assert found['kernels'] >= 3

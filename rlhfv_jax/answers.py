@@ -35,9 +35,11 @@ def answer(
   path: Path,
   name: str,
   mesh: Mesh,
-) -> list[dict[str, str]]:
+  more: Callable[[Example, serving.Answer], dict] | None = None,
+) -> list[dict[str, Any]]:
   """One {'id', 'question', 'answer'} a question, in `path` and returned.
 
+  `more` is what else is kept with an answer.
   `batch` of them are written at a time. The file always holds the first so many
   answers: a run that was stopped goes on behind them and ends in the same.
   """
@@ -56,13 +58,17 @@ def answer(
     mesh=mesh,
     over=ends(tokenizer, template),
   )
-  ready: dict[int, str] = {}
+  ready: dict[int, dict[str, Any]] = {}
   for found in _watched(said, name, done=len(done), total=len(ids)):
-    ready[found.index] = chat.decode(tokenizer, found.tokens, template)
+    question = questions[found.index]
+    ready[found.index] = {
+      'id': question.id,
+      'question': question.turns[-1][1],
+      'answer': chat.decode(tokenizer, found.tokens, template),
+    } | (more(question, found) if more else {})
     fresh = []
     while (i := len(done) + len(fresh)) in ready:
-      asked = questions[i].turns[-1][1]
-      fresh.append({'id': ids[i], 'question': asked, 'answer': ready.pop(i)})
+      fresh.append(ready.pop(i))
     if fresh:
       files.append_lines(path, fresh)
       done += fresh

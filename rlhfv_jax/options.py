@@ -112,6 +112,7 @@ def read(argv: Sequence[str]) -> ConfigDict:
 
 def parse(argv: Sequence[str]) -> list[str]:
   """absl's flags_parser, with errors of one sentence."""
+  argv = [re.sub(r'^(--?config\.data)=', r'\1.source=', a) for a in argv]
   try:
     if not any(re.match(r'--?help', a) for a in argv):
       check(argv)

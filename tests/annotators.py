@@ -12,6 +12,10 @@ import urllib.request
 import uuid
 from pathlib import Path
 
+from fastapi.testclient import TestClient
+
+from rlhfv_jax.annotate import server as web
+from rlhfv_jax.annotate.store import Store
 from rlhfv_jax.data.example import Example
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +25,12 @@ ANSWER = 'A red car and two dogs stand on the left of a tree.'
 def example(i: int, answer: str = ANSWER, **told) -> Example:
   return Example(f'row-{i}', None, (('user', f'What is in {i}?'),), (answer,),
                  **told)  # fmt: skip
+
+
+def client(store: Store, **settings) -> TestClient:
+  settings = web.Settings(**{'person': 'ada', **settings})
+  return TestClient(web.build(store, settings), 'http://localhost',
+                    raise_server_exceptions=False)  # fmt: skip
 
 
 def save() -> str:

@@ -21,3 +21,13 @@ def finished(tmp_path_factory):
   code, out = run(f'--workdir={folder}')
   assert code == 0, out
   return folder, out
+
+
+@pytest.fixture(scope='module')
+def browser(tmp_path_factory):
+  """A Chromium, for tests that `browsing` lets run."""
+  import browsing
+
+  found = browsing.start(tmp_path_factory.mktemp('profile'))
+  yield found
+  found.quit()

@@ -6,6 +6,7 @@ import pytest
 from test_generate import scattered
 
 from rlhfv_jax import files, models
+from rlhfv_jax.annotate import material
 from rlhfv_jax.commands import generate
 from rlhfv_jax.convert import workdir
 from rlhfv_jax.data import chat
@@ -92,3 +93,22 @@ def test_a_bad_line_is_named(folder, tmp_path):
   path.write_text('')
   with pytest.raises(ValueError, match='no questions'):
     generate.read(path, folder)
+
+
+def test_answers_are_what_people_can_correct_and_say_where_they_doubt(
+  folder, tmp_path
+):
+  """A probability is below one in every word, so all of it is doubted."""
+  run(
+    folder, f'--questions={folder}/questions.jsonl', f'--images={folder}',
+    f'--out={tmp_path}/out.jsonl', '--doubts=1',
+  )  # fmt: skip
+  source = material.open_source(f'{tmp_path}/out.jsonl', str(folder))
+  found = list(material.usable(source, 'correct', []))
+  assert [e.image for e in found] == [
+    (folder / f'{i}.png').read_bytes() for i in range(3)
+  ]
+  for example in found:
+    (said,), doubts = example.answers, example.extra['doubts']
+    assert ''.join(said[a:b] for a, b, _ in doubts) == said.replace(' ', '')
+    assert all(0 < p < 1 for *_, p in doubts)

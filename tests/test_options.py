@@ -86,3 +86,18 @@ def test_an_unwritable_workdir_is_a_sentence(tmp_path):
   (tmp_path / 'file').write_text('in the way')
   with pytest.raises(ValueError, match='cannot be written'):
     provenance.claim(tmp_path / 'file' / 'run', options.load('configs/sft.py'))
+
+
+def test_data_alone_means_its_source():
+  """The short way, beside the keys of the section."""
+  code = (
+    'from ml_collections.config_flags import DEFINE_config_file as define; '
+    "from rlhfv_jax import options; c = define('config'); "
+    'options.run(lambda _: print(c.value.data.source, c.value.data.dev))'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code, '--config=configs/ddpo.py:small',
+     '--config.data=annotations:W', '--config.data.dev=0.5'],
+    capture_output=True, text=True,
+  )  # fmt: skip
+  assert done.stdout == 'annotations:W 0.5\n', done.stderr[-500:]

@@ -13,11 +13,10 @@ from fastapi.responses import HTMLResponse
 from rlhfv_jax.data import imagetype
 
 _HERE = Path(__file__).parent
-_STATIC = {
-  'page.css': (_HERE.parent / 'report/page.css', 'text/css'),
-  'annotate.css': (_HERE / 'static/annotate.css', 'text/css'),
-  'annotate.js': (_HERE / 'static/annotate.js', 'text/javascript'),
-  'rank.js': (_HERE / 'static/rank.js', 'text/javascript'),
+_KINDS = {'.css': 'text/css', '.js': 'text/javascript'}
+STATIC = {
+  path.name: (path, _KINDS[path.suffix])
+  for path in (_HERE.parent / 'report/page.css', *_HERE.glob('static/*.*s'))
 }
 
 
@@ -33,7 +32,7 @@ def templates() -> jinja2.Environment:
     trim_blocks=True, lstrip_blocks=True,
   )  # fmt: skip
   stamp = hashlib.blake2b(digest_size=6)
-  for path, _ in _STATIC.values():
+  for path, _ in STATIC.values():
     stamp.update(path.read_bytes())
   found.globals['stamp'] = stamp.hexdigest()
   return found
@@ -51,7 +50,7 @@ def picture(request: Request, name: str) -> Response:
 
 
 def static(request: Request, name: str) -> Response:
-  if name not in _STATIC:
+  if name not in STATIC:
     raise HTTPException(404, 'there is no such file')
-  path, kind = _STATIC[name]
+  path, kind = STATIC[name]
   return Response(path.read_bytes(), media_type=kind)

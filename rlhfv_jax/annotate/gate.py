@@ -52,7 +52,7 @@ class Gate:
       await _answer(send, *refused)
       return
     asked = _query_token(scope)
-    cookie = f'{TOKEN}={asked}; Path=/; HttpOnly; SameSite=Strict' * bool(asked)
+    cookie = f'{TOKEN}={asked}; Path=/; HttpOnly; SameSite=Lax' * bool(asked)
     await self.app(scope, _once(body, receive), _sealed(send, cookie))
 
   def _refusal(self, scope, headers, given) -> tuple[int, str] | None:

@@ -7,6 +7,7 @@ told.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ def guards(rejected: str, chosen: str, found: Sequence[Segment]) -> list[Guard]:
     guard
     for guard in (
       _marks_only(rejected, chosen),
-      _uncategorised(found),
+      _uncategorised(rejected, chosen, found),
       _rewritten(rejected, chosen, found),
     )
     if guard
@@ -60,23 +61,37 @@ def changed(rejected: str, chosen: str, found: Sequence[Segment]) -> float:
     (chosen, [s.chosen for s in found]),
   ):
     words = [word.span() for word in _WORDS.finditer(text)]
-    met = sum(any(a < d and c < b for c, d in ranges) for a, b in words)
+    starts = [start for start, _ in ranges]
+    last = [bisect_left(starts, b) - 1 for _, b in words]  # to start before b
+    met = sum(
+      i >= 0 and a < ranges[i][1] for i, (a, _) in zip(last, words, strict=True)
+    )
     shares.append(met / len(words) if words else 0.0)
   return max(shares)
 
 
-def _uncategorised(found: Sequence[Segment]) -> Guard | None:
-  missing = [i for i, s in enumerate(found, 1) if s.label is None]
+def _uncategorised(
+  rejected: str, chosen: str, found: Sequence[Segment]
+) -> Guard | None:
+  missing = [s for s in found if s.label is None]
   if not missing:
     return None
-  which = ', '.join(map(str, missing))
-  many = len(missing) > 1
+  named = [
+    (chosen[slice(*s.chosen)].strip() or rejected[slice(*s.rejected)].strip())
+    for s in missing[:3]
+  ]
+  which = ', '.join(f'“{_short(text)}”' for text in named)
+  more = ' and others' if len(missing) > 3 else ''
   return Guard(
     'uncategorised',
-    f'Segment{"s" * many} {which} ha{"ve" if many else "s"} no category. '
-    'Esc goes there; 1 to 6 names it, p says that it is only style.',
+    f'No category yet: {which}{more}. 1 to 6 names it, p says that it is only '
+    'style.',
     'Submitting again leaves it open; training weighs it all the same.',
   )
+
+
+def _short(text: str) -> str:
+  return text if len(text) <= 40 else f'{text[:39]}…'
 
 
 def _rewritten(

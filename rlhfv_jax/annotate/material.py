@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rlhfv_jax import files
+from rlhfv_jax import feedback, files
+from rlhfv_jax.benchmarks import mhumaneval
 from rlhfv_jax.data import sources
 from rlhfv_jax.data.example import Example, RowError, validate
 from rlhfv_jax.data.formats import jsonl, llava
@@ -18,14 +19,16 @@ from rlhfv_jax.data.storage.lazy import Source
 from rlhfv_jax.playroom.picture import draw, png
 from rlhfv_jax.playroom.scene import World, sample
 
-PLAYROOM = 'playroom:test/describe/200'
-MODES = {'correct': 1, 'rank': 2}
+# Pictures that the playroom's feedback is about: not those of its test.
+PLAYROOM = f'playroom:train/describe/200?start={feedback.FIRST}'
+MODES = {'correct': 1, 'rank': 2, 'label': 1}
 _SCENE = re.compile(r'(\w+)-(\d+)-(\d+)(?:-\w+)?')
 
 
 def default(runs: Path = Path('runs')) -> str:
-  """The newest run's answers, or captions that say what is not there."""
-  found = runs.glob('*/answers/base.jsonl')
+  """What the newest run's model said before anybody corrected it, or captions
+  that say what is not there."""
+  found = runs.glob('*/feedback/answers-train-000.jsonl')
   newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
   return str(newest) if newest else PLAYROOM
 
@@ -65,6 +68,10 @@ def _fit(example: Example, mode: str) -> Example:
       'too few answers',
       f'{len(example.answers)}; to {mode} takes {MODES[mode]}',
     )
+  if mode == 'label':  # blind: equal answers are one item, whoever gave them
+    return Example(
+      example.id, example.image, example.turns, example.answers[-1:]
+    )
   if mode == 'correct':
     example = replace(example, answers=example.answers[-1:], spans=None)
   elif example.answers[0] == example.answers[1]:
@@ -73,8 +80,29 @@ def _fit(example: Example, mode: str) -> Example:
   kept = tuple(re.sub('\r\n?', '\n', text) for text in example.answers)
   if kept == example.answers:
     return example
-  as_given = {'answers_as_given': list(example.answers)}
-  return replace(example, answers=kept, extra={**example.extra, **as_given})
+  extra = {k: v for k, v in example.extra.items() if k != 'doubts'}
+  extra['answers_as_given'] = list(example.answers)
+  return replace(example, answers=kept, extra=extra)
+
+
+def shuffled(examples: Iterable[Example]) -> list[Example]:
+  """In an order that tells nobody which model an answer is of."""
+  return sorted(examples, key=lambda e: mhumaneval.mark(e.id, e.answers[-1]))
+
+
+def asked(
+  examples: Iterable[Example], path: str, images: str | None
+) -> Iterator[Example]:
+  """With the pictures of the questions that they answer, by id."""
+  questions = {q['id']: q for q in mhumaneval.questions(path, images=images)}
+  for example in examples:
+    question = questions.get(example.id)
+    if question is None:
+      raise ValueError(f'{path}: no question {example.id!r}, which is answered')
+    image = question.get('image')
+    if image is None and question.get('image_path'):
+      image = Path(question['image_path']).read_bytes()
+    yield replace(example, image=image)
 
 
 def _drawn(record: dict, index: int, *, world: World) -> Example:

@@ -38,6 +38,13 @@ def count(store: Store) -> int:
   return store.db.execute('select count(*) from items').fetchone()[0]
 
 
+def doubted(store: Store) -> bool:
+  """Whether any item says where the model was unsure."""
+  return store.db.execute(
+    'select exists (select 1 from items where example like \'%"doubts": [%\')'
+  ).fetchone()[0]
+
+
 def _insert(store: Store, examples: list[Example], double: float) -> None:
   with store.writing() as db:
     for example in examples:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from rlhfv_jax.annotate import agreement, charts
 from rlhfv_jax.annotate.marks import LABELS, Segment, pieces
 from rlhfv_jax.annotate.store import OPEN, Store
+from rlhfv_jax.benchmarks.mhumaneval import TYPES
 from rlhfv_jax.data import segments
 from rlhfv_jax.data.formats.annotations import PAIRS
 
@@ -19,17 +19,13 @@ from rlhfv_jax.data.formats.annotations import PAIRS
 PAPER = {'object': 41.2, 'position': 20.3, 'number': 16.5, 'attribute': 10.0,
          'action': 5.3, 'other': 6.8}  # fmt: skip
 
+_COMPARED = ('corrected', 'clean', 'labelled')
+
 
 def done(store: Store, person: str) -> int:
   return store.db.execute(
     'select count(*) from work where person = ? and state != ?', (person, OPEN)
   ).fetchone()[0]
-
-
-def first_shown(item: int, person: str) -> int:
-  """Which of two answers stands on the left: a coin that falls the same."""
-  digest = hashlib.blake2b(f'{item}\0{person}'.encode(), digest_size=1)
-  return digest.digest()[0] & 1
 
 
 def weights(
@@ -44,10 +40,12 @@ def weights(
     spans = [s[side] for s in found if s.label != 'style']
     offsets = tokens(said)
     roles = segments.roles_from_spans(spans, offsets)
+    ends = [0, *(end for _, end in offsets)]
     told[name] = [
-      {'text': said[start:end], 'corrected': bool(role == 2)}
-      for (start, end), role in zip(offsets, roles, strict=True)
-    ]
+      {'before': said[last:start], 'text': said[start:end],
+       'corrected': bool(role == 2)}
+      for (start, end), role, last in zip(offsets, roles, ends, strict=False)
+    ]  # fmt: skip
   return told
 
 
@@ -69,20 +67,24 @@ def survey(store: Store) -> dict[str, Any]:
   states = Counter(row['state'] for row in rows)
   found = [s for row in rows for s in segments_of(row)]
   kinds = Counter(s.label or 'none' for s in found)
+  labelled = [row for row in rows if row['state'] == 'labelled']
+  known = TYPES if labelled else PAPER
   seconds = [row['body'].get('seconds', 0) for row in rows]
   lines = agreement.between(_by_person(rows))
   pairs = len({row['item'] for row in rows if row['state'] in PAIRS})
   return {
     'items': total, 'wanted': wanted, 'records': len(rows), 'states': states,
     'touched': len({row['item'] for row in rows}), 'pairs': pairs,
-    'segments': len(found) / max(states['corrected'], 1),
+    'wrong': len({row['item'] for row in labelled if segments_of(row)}),
+    'segments': len(found) / max(states['corrected'] + len(labelled), 1),
+    'suggested': _suggested(rows),
     'seconds': median(seconds) if seconds else 0,
     'people': _people(rows), 'agreement': lines,
     'f1': mean(line['f1'] for line in lines) if lines else None,
     'differ': _differing(lines, rows),
     'kinds': charts.bars(
-      [(k, kinds[k], PAPER.get(k)) for k in (*LABELS, 'none') if k in PAPER
-       or kinds[k]]
+      [(k, kinds[k], None if labelled else PAPER.get(k))
+       for k in (*LABELS, 'none') if k in known or kinds[k]]
     ) if found else '',
     'times': charts.histogram(seconds) if len(seconds) > 1 else '',
     'growth': charts.growth([row['at'] for row in rows])
@@ -105,9 +107,11 @@ def compared(store: Store, item: int, example: dict) -> list[dict[str, Any]]:
       body, found = row['body'], segments_of(row)
       clean = row['state'] == 'clean'
       text = original if clean else body.get('text', original)
-      told.append(
-        {**row, 'view': pieces(original, text, [] if clean else found)}
-      )
+      kept = {k: body[k] for k in ('text', 'marks', 'marked') if k in body}
+      told.append({
+        **row, 'view': pieces(original, text, [] if clean else found),
+        'taken': kept | {'state': row['state']},
+      })  # fmt: skip
   return told
 
 
@@ -115,7 +119,7 @@ def _by_person(rows: list[dict]) -> dict[str, dict[int, list[Segment]]]:
   """What can be compared: corrections, and answers without an error."""
   found: dict[str, dict[int, list]] = defaultdict(dict)
   for row in rows:
-    if row['state'] in ('corrected', 'clean') and not row['final']:
+    if row['state'] in _COMPARED and not row['final']:
       clean = row['state'] == 'clean'
       found[row['person']][row['item']] = [] if clean else segments_of(row)
   return found
@@ -137,9 +141,35 @@ def _people(rows: list[dict]) -> list[dict[str, Any]]:
   ]
 
 
+def _suggested(rows: list[dict]) -> list[dict[str, Any]]:
+  """Corrections with the model's doubts shown and without, if there are both:
+  what suggestions change is their difference."""
+  groups = defaultdict(list)
+  for row in rows:
+    if row['state'] in ('corrected', 'clean'):
+      groups[bool(row['body'].get('suggested'))].append(row)
+  return [
+    {
+      'shown': shown,
+      'records': len(those),
+      'segments': mean(len(segments_of(row)) for row in those),
+      'seconds': median(row['body'].get('seconds', 0) for row in those),
+    }
+    for shown, those in sorted(groups.items())
+    if len(groups) > 1
+  ]
+
+
 def _differing(lines: list[dict], rows: list[dict]) -> list[dict[str, Any]]:
-  """Items on which two disagree and nobody has decided, the worst first."""
+  """Items of which there are two versions and nobody has decided: another
+  place, category or text. The worst first."""
   decided = {row['item'] for row in rows if row['final']}
+  versions: dict[int, set[str]] = defaultdict(set)
+  for row in rows:
+    body, clean = row['body'], row['state'] == 'clean'
+    if row['state'] in _COMPARED:
+      kept = () if clean else (body.get('text'), body.get('segments'))
+      versions[row['item']].add(json.dumps(kept))
   worst: dict[int, float] = {}
   for line in lines:
     for item, f1 in zip(line['items'], line['each'], strict=True):
@@ -147,5 +177,5 @@ def _differing(lines: list[dict], rows: list[dict]) -> list[dict[str, Any]]:
   return [
     {'item': item, 'f1': f1}
     for item, f1 in sorted(worst.items(), key=lambda pair: (pair[1], pair[0]))
-    if f1 < 1 and item not in decided
+    if len(versions[item]) > 1 and item not in decided
   ]

@@ -9,6 +9,7 @@ the log too, and they are told: neither text silently wins.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sqlite3
 import threading
@@ -20,7 +21,9 @@ from typing import Any, NamedTuple
 from rlhfv_jax.data.formats.annotations import FILE
 
 OPEN = 'open'
-STATES = ('corrected', 'clean', 'skipped', 'flagged', 'ranked')
+STATES = (
+  'corrected', 'clean', 'skipped', 'flagged', 'ranked', 'labelled',
+)  # fmt: skip
 
 _SCHEMA = """
 create table if not exists about (key text primary key, value text not null);
@@ -66,6 +69,7 @@ class Store:
     self.path = Path(folder) / FILE
     self.path.parent.mkdir(parents=True, exist_ok=True)
     self._local, self._turn = threading.local(), threading.Lock()
+    self.example = functools.lru_cache(1024)(self._example)
     with self.writing() as db:
       for statement in _SCHEMA.split(';'):
         db.execute(statement)
@@ -116,6 +120,13 @@ class Store:
     return self.db.execute(
       'select * from items where id = ?', (number,)
     ).fetchone()
+
+  def _example(self, number: int) -> tuple[dict[str, Any], str]:
+    """What an item is about, and its picture's name: it stays as it is."""
+    row = self.item(number)
+    if row is None:
+      raise KeyError(number)
+    return json.loads(row['example']), row['picture'] or ''
 
   def picture(self, name: str) -> bytes | None:
     row = self.db.execute(

@@ -1,7 +1,8 @@
 """MHumanEval: people mark what is wrong in answers, and of which type.
 
-`mhumaneval_sheet.export` writes the page they do it on; each saves a file of
-labels, and `score` reads them for one model. An answer's mark is made of the
+They do it in `annotate --mode=label`, whose folder holds what everybody said,
+or on the page that `mhumaneval_sheet.export` writes, of which each saves a file
+of labels. `score` reads either for one model. An answer's mark is made of the
 question and the answer's text, so no key has to be kept.
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 
 from rlhfv_jax import files
 from rlhfv_jax.benchmarks import asked, manner, tally
+from rlhfv_jax.data.formats import annotations
 
 TYPES = ('object', 'position', 'number', 'other')
 FORMAT = 'rlhfv_jax mhumaneval labels 1'
@@ -65,6 +67,21 @@ def read_labels(path: str | Path) -> dict[str, list[dict]]:
   return made
 
 
+def people_in(path: str | Path) -> list[dict[str, list[dict]]]:
+  """Everybody's labels: of the folder of `annotate`, or one person's file."""
+  if not Path(path).is_dir():
+    return [read_labels(path)]
+  return [
+    {
+      mark(id, answer): [
+        {'start': start, 'end': end, 'type': kind} for start, end, kind in spans
+      ]
+      for id, answer, spans in made
+    }
+    for made in annotations.labelled(path).values()
+  ]
+
+
 def score(
   answers: Sequence[Mapping[str, Any]],
   path: str | Path,
@@ -81,9 +98,12 @@ def score(
   """
   ids = [row['id'] for row in _rows(path)]
   texts = asked.texts(answers, ids, path)
-  people = [read_labels(file) for file in labels]
+  people = [person for file in labels for person in people_in(file)]
   if not people:
-    raise ValueError('no labels: give the files that the sheet saves')
+    raise ValueError(
+      'no labels: give the files that the sheet saves, or the folder of '
+      '`annotate --mode=label`'
+    )
   marks = [mark(i, text) for i, text in zip(ids, texts, strict=True)]
   given = [[p[m] for p in people if m in p] for m in marks]
   known = [bool(g) for g in given]

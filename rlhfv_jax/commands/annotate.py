@@ -3,6 +3,7 @@
 import argparse
 import functools
 import getpass
+import itertools
 import os
 import secrets
 import sys
@@ -18,8 +19,9 @@ answers of the newest run in runs/ or else the playroom's captions.
   python -m rlhfv_jax annotate
   python -m rlhfv_jax annotate --data=answers.jsonl --images=DIR --workdir=W
   python -m rlhfv_jax annotate --mode=rank --data=trl:DIR --workdir=W
-  python -m rlhfv_jax.main --config=configs/ddpo.py \\
-    --config.data.source=annotations:W
+  python -m rlhfv_jax annotate --mode=label --data=one.jsonl --data=two.jsonl \\
+    --questions=mhumaneval.jsonl --workdir=W
+  python -m rlhfv_jax.main --config=configs/ddpo.py --config.data=annotations:W
 """
 
 
@@ -41,17 +43,27 @@ def _parser() -> argparse.ArgumentParser:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )  # fmt: skip
   add = parser.add_argument
-  add('--data', default='', metavar='SPEC', help='KIND:PATH, or answers.jsonl '
-      'as `generate` writes them')  # fmt: skip
+  add(
+    '--data',
+    action='append',
+    default=[],
+    metavar='SPEC',
+    help='KIND:PATH, '
+    'or answers.jsonl as `generate` writes them; may be given again',
+  )
   add('--images', metavar='DIR', help='where the pictures of a JSONL are')
+  add('--questions', metavar='FILE', help='of a benchmark: the pictures of '
+      'answers that have none, by id')  # fmt: skip
   add('--workdir', default='runs/annotate', metavar='W', help='%(default)s')
-  add('--mode', choices=('correct', 'rank'), default='correct',
-      help='%(default)s')  # fmt: skip
+  add('--mode', choices=('correct', 'rank', 'label'), default='correct',
+      help='correct an answer, rank two, or mark what is wrong (MHumanEval); '
+      '%(default)s')  # fmt: skip
   add('--double', type=_share, default=0.1, metavar='SHARE', help='of the '
       'items that two people are given; %(default)s')  # fmt: skip
   add('--name', default='', help='who annotates, so that the page need not ask')
-  add('--suggest', action='store_true', help='show what the model doubted '
-      '(`doubts` in the data); kept with each record')  # fmt: skip
+  add('--suggest', type=_share, nargs='?', const=1.0, default=0.0,
+      metavar='SHARE', help='show what the model doubted (`doubts` in the '
+      'data) in all items or in a share; kept with each record')  # fmt: skip
   add('--tokenizer', metavar='DIR', help='to see tokens as training weighs '
       'them; the playroom has its own')  # fmt: skip
   add('--host', default='127.0.0.1', help='%(default)s')
@@ -88,9 +100,14 @@ def serve(options: argparse.Namespace) -> None:
       f'{options.workdir}: its records are of --mode={kept["mode"]}; another '
       '--workdir for another mode'
     )
-  spec = options.data or ('' if queue.count(store) else material.default())
-  if spec:
-    _fill(store, spec, options)
+  specs = options.data or [material.default()] * (not queue.count(store))
+  if specs:
+    _fill(store, specs, options)
+  if options.suggest and not queue.doubted(store):
+    raise ValueError(
+      f'--suggest: no row of {options.workdir} has `doubts`: `generate '
+      '--doubts=0.5` writes them'
+    )
   settings = server.Settings(
     mode=options.mode,
     suggest=options.suggest,
@@ -110,23 +127,37 @@ def serve(options: argparse.Namespace) -> None:
   )  # fmt: skip
 
 
-def _fill(store, spec: str, options: argparse.Namespace) -> None:
+def _fill(store, specs: list[str], options: argparse.Namespace) -> None:
   from rlhfv_jax.annotate import material, queue
 
-  source, told = material.open_source(spec, options.images), []
-  bar = tqdm(
+  told: list[str] = []
+  found = itertools.chain.from_iterable(
+    _read(spec, options, told) for spec in specs
+  )
+  if options.questions:
+    found = material.asked(found, options.questions, options.images)
+  if options.mode == 'label':
+    found = material.shuffled(found)
+  new = queue.add(store, found, double=options.double)
+  for line in told[:5]:
+    print(line, file=sys.stderr)
+  named = ', '.join(specs)
+  if told:
+    print(f'{len(told):,} rows of {named} cannot be shown', file=sys.stderr)
+  total = queue.count(store)
+  if not total:
+    raise ValueError(f'{named}: no row can be annotated')
+  print(f'{new:,} new items, {total:,} in all, from {named}')
+
+
+def _read(spec: str, options: argparse.Namespace, told: list[str]):
+  from rlhfv_jax.annotate import material
+
+  source = material.open_source(spec, options.images)
+  yield from tqdm(
     material.usable(source, options.mode, told), total=len(source), desc='read',
     unit='answer', dynamic_ncols=True,
   )  # fmt: skip
-  new = queue.add(store, bar, double=options.double)
-  for line in told[:5]:
-    print(line, file=sys.stderr)
-  if told:
-    print(f'{len(told):,} rows of {spec} cannot be shown', file=sys.stderr)
-  total = queue.count(store)
-  if not total:
-    raise ValueError(f'{spec}: no row can be annotated')
-  print(f'{new:,} new items, {total:,} in all, from {spec}')
 
 
 def _tokens(folder: str | None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ Asks the model in WORKDIR, which `convert import` or a training wrote:
 
 A line of FILE has a question (question, text or prompt), a picture in DIR
 (image; may be left out) and an id (id or question_id). OUT has a line with id,
-question and answer for each; a run that was stopped goes on behind the last.
+question, answer and image for each; a run that was stopped goes on behind the
+last. `annotate --data=OUT.jsonl --images=DIR` is where people correct them.
 
 As RLHF-V evaluates: --beams=3 --repetition-penalty=1.1 --max-new=1024
 """
@@ -51,6 +53,8 @@ def main(argv: list[str]) -> None:
   a = _parser().parse_args(argv)
   if (a.questions is None) == (a.question is None):
     raise ValueError('give one --question, or a file of --questions')
+  if not 0 <= a.doubts <= 1:
+    raise ValueError(f'--doubts={a.doubts}: a probability between 0 and 1')
   if a.questions is not None and a.out is None:
     raise ValueError('--questions: --out says where the answers go')
   host.keep_memory()
@@ -74,6 +78,7 @@ def main(argv: list[str]) -> None:
       template=asked.template, image_size=asked.size,
       image_policy=asked.policy, decoding=decoding, batch=a.batch, key=key,
       path=a.out, name=a.questions.name, mesh=asked.mesh,
+      more=functools.partial(more, asked, least=a.doubts),
     )  # fmt: skip
     print(f'{len(questions):,} answers in {a.out}')
 
@@ -101,6 +106,9 @@ def _parser() -> argparse.ArgumentParser:
   add('--top-k', type=int, default=0, metavar='K')
   add('--beams', type=int, default=1, metavar='N')
   add('--repetition-penalty', type=float, default=1.0, metavar='X')
+  add('--doubts', type=float, default=0.0, metavar='P',
+      help='keep where the model gave its word less than P, for `annotate '
+      '--suggest`')  # fmt: skip
   add('--seed', type=int, default=0)
   add('--batch', type=int, default=16, help='answers written at a time')
   add('--mesh', default='1,-1,1', help='data, fsdp, tensor')
@@ -130,6 +138,29 @@ def load(
     about.policy,
     places,
   )
+
+
+def more(
+  asked: Asked, question: Example, said: serving.Answer, *, least: float
+) -> dict[str, Any]:
+  """The picture's name; where the model doubted, [start, end, probability]."""
+  told: dict[str, Any] = {}
+  if question.image_path:
+    told['image'] = question.image_path
+  if not least:
+    return told
+  texts = [
+    chat.decode(asked.tokenizer, said.tokens[:n], asked.template)
+    for n in range(len(said.tokens) + 1)
+  ]
+  told['doubts'] = [
+    [len(one) + len(new) - len(new.lstrip()), len(other), round(p, 4)]
+    for one, other, p in zip(
+      texts, texts[1:], np.exp(said.logps).tolist(), strict=False
+    )
+    if p < least and (new := other[len(one) :]).strip()
+  ]
+  return told
 
 
 def _one(a: argparse.Namespace) -> Example:

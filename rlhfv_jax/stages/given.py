@@ -65,13 +65,16 @@ def pairs(spec: str, *, dev: float) -> dict[str, Part]:
   """'kind:path' as pairs to train on and, a share of them, to look at.
 
   A picture is on one side, whatever is asked about it and wherever it stands.
+  At least one is looked at, of however few.
   """
   if not 0 < dev < 1:
     raise ValueError(f'config.data.dev = {dev}: a share between 0 and 1')
   source = sources.open(spec)
   sides = {'train': [], 'dev': []}
-  for row in range(len(source)):
-    sides['dev' if _draw(source, row) < dev else 'train'].append(row)
+  drawn = [_draw(source, row) for row in range(len(source))]
+  least = min(drawn, default=0.0)
+  for row, draw in enumerate(drawn):
+    sides['dev' if draw < dev or draw <= least else 'train'].append(row)
   for side, rows in sides.items():
     if not rows:
       raise ValueError(

@@ -5,6 +5,7 @@ marked as style weighs like what is unchanged and stands in `extra` alone. Of an
 item that several people did, the adjudicated record is read, or the first one;
 ?everyone=true reads them all. Skipped and flagged items are no pairs, nor are
 answers in which nothing was wrong; ?clean=true reads those as demonstrations.
+What was marked in answers for MHumanEval is no pair either: `labelled`.
 """
 
 import json
@@ -31,6 +32,11 @@ _ROW = """
 select items.example, pictures.bytes, log.person, log.body, log.at
 from log join items on items.id = log.item
 left join pictures on pictures.name = items.picture where log.seq = ?
+"""
+_LABELLED = """
+select work.person, items.example, log.body from work
+join log on log.seq = work.record join items on items.id = work.item
+where work.state = 'labelled' order by work.item, work.person
 """
 
 
@@ -78,14 +84,30 @@ def read(
   path: str | Path, *, everyone: bool = False, clean: bool = False
 ) -> Source:
   """The pairs in a folder of `annotate`, or in the file in it."""
-  path = Path(path)
-  path = path / FILE if path.is_dir() else path
-  if not path.is_file():
+  return Source(Records(_file(Path(path)), everyone, clean), to_example)
+
+
+def _file(path: Path) -> Path:
+  file = path / FILE if path.is_dir() else path
+  if not file.is_file():
     raise ValueError(
       f'{path}: no annotations here; `python -m rlhfv_jax annotate '
-      f'--workdir={path.parent}` makes some'
+      f'--workdir={path if file != path else path.parent}` makes some'
     )
-  return Source(Records(path, everyone, clean), to_example)
+  return file
+
+
+def labelled(path: str | Path) -> dict[str, list[tuple[str, str, list[Span]]]]:
+  """By person: (id, answer, what is wrong in it) of all that they labelled."""
+  file, found = _file(Path(path)), {}
+  with closing(connect(file)) as db:
+    for person, told, body in db.execute(_LABELLED):
+      told, body = json.loads(told), json.loads(body)
+      spans = [(*rejected, label) for _, rejected, label in body['segments']]
+      found.setdefault(person, []).append(
+        (told['id'], told['answers'][-1], spans)
+      )
+  return found
 
 
 def to_example(row: tuple, index: int) -> Example:

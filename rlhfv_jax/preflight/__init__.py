@@ -47,7 +47,7 @@ def look(
     progress(f'compiling the training step for {rows} rows ...')
     return case.training(c, rows)
 
-  if 'training' in only:
+  if 'training' in only or largest:
     found['training'] = train(rows)
   if largest:
     found['largest'] = case.largest(c, found['training'], rows, train)

@@ -128,12 +128,13 @@ def problems(
 ) -> list[str]:
   """What a step of ours must not do; each would be a bug."""
   found = []
-  c = case.s.model.config.text
-  words = c.vocab_size // case.s.mesh.shape['tensor']
-  many = rows // case.shards * case.bucket.length
+  text = case.s.model.config.text
+  words = text.vocab_size // case.s.mesh.shape['tensor']
+  length = case.bucket.length
+  many = rows // case.shards * length
   for kind, dims in program.shapes:
-    if dims and dims[-1] == words and math.prod(dims[:-1]) >= max(
-        many, 1 + c.width):  # fmt: skip
+    whole = length in dims[:-1] or math.prod(dims[:-1]) == many
+    if dims[-1:] == (words,) and whole:
       found.append(f'an array {kind}{list(dims)} of logits of whole rows')
   for kind, dims in program.gathered:
     if kind == 'f32' and math.prod(dims) >= 2**20:

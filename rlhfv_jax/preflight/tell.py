@@ -15,7 +15,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
   for name in ('training', 'reference', 'decoding'):
     if name in found:
       told.append(_memory(name, found[name]))
-  told += ['', *_time(found['training'])]
+  told += ['', *_time(found.get('training', {}))]
   if 'largest' in found:
     rows = found['largest']['rows']
     told.append(
@@ -65,10 +65,12 @@ def _table(values):
 
 def verdict(found: Mapping[str, Any]) -> str | None:
   """Why it must not be run so, in a sentence; None where it may."""
-  part = found['training']
+  part = found.get('training', {'fits': True})
   if not part['fits']:
-    fitting = [k for k, v in found['states'].items()
-               if v < found['training']['limit_gib'] - 2]  # fmt: skip
+    # A step needs some room beside its state.
+    fitting = [
+      k for k, v in found['states'].items() if v < part['limit_gib'] - 2
+    ]
     out = f'; or {fitting[-1]}' if fitting else ''
     most = found.get('largest', {}).get('rows')
     rows = f'config.train.batch={most} fits' if most else \

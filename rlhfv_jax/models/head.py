@@ -18,6 +18,8 @@ from rlhfv_jax.models.vlm import VLM
 
 Params = Mapping[str, Any]
 
+AT_ONCE = 512  # tokens that make a product of the head worth its while
+
 
 def logps_from_logits(logits: jax.Array, ids: jax.Array) -> jax.Array:
   """log softmax(logits)[ids], [..., V] and [...] -> [...], at least float32.
@@ -63,12 +65,13 @@ def token_logps(
   params: Params,
   batch: Mapping[str, jax.Array],
   *,
-  chunk: int = 32,
+  chunk: int | None = None,
 ) -> jax.Array:
   """f32[B,L]: log p of each scored token given its path, 0 for the others.
 
   Scored are tokens with a role in any answer, without `roles` every word. The
-  head sees `chunk` tokens of each row at a time.
+  head sees `chunk` tokens of each row at a time, 32 by default; more of few
+  rows, since each chunk also costs an addition to the gradient of its kernel.
   """
   states = hidden(model, params, batch)
   return logps_of_hidden(model, params, batch, states=states, chunk=chunk)
@@ -80,7 +83,7 @@ def logps_of_hidden(
   batch: Mapping[str, jax.Array],
   *,
   states: jax.Array,
-  chunk: int = 32,
+  chunk: int | None = None,
 ) -> jax.Array:
   """`token_logps` where the hidden states are there already."""
   tokens = batch['tokens']
@@ -92,6 +95,7 @@ def logps_of_hidden(
   pick = partial(jnp.take_along_axis, indices=order, axis=1)
   before = jnp.maximum(pick(parent), 0)
   states = jnp.take_along_axis(states, before[..., None], axis=1)
+  chunk = chunk or max(32, AT_ONCE // len(tokens))
   front = _head_in_chunks(model, params, states, pick(tokens), among, chunk)
   place = jnp.maximum(jnp.cumsum(counts, axis=1) - 1, 0)
   return jnp.where(counts, jnp.take_along_axis(front, place, axis=1), 0)

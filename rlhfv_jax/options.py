@@ -112,7 +112,6 @@ def read(argv: Sequence[str]) -> ConfigDict:
 
 def parse(argv: Sequence[str]) -> list[str]:
   """absl's flags_parser, with errors of one sentence."""
-  argv = [re.sub(r'^(--?config\.data)=', r'\1.source=', a) for a in argv]
   try:
     if not any(re.match(r'--?help', a) for a in argv):
       check(argv)
@@ -123,5 +122,8 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 
 def run(main) -> None:
-  """app.run, with this parser."""
+  """app.run, with this parser. Data alone means its source."""
+  short = re.compile(r'^(--?config\.data)=')
+  # In place: what makes flags of a config's keys reads it there.
+  sys.argv[:] = [short.sub(r'\1.source=', arg) for arg in sys.argv]
   app.run(main, flags_parser=parse)

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 import uuid
+from http.client import HTTPException
 from pathlib import Path
 
 from fastapi.testclient import TestClient
@@ -74,8 +75,8 @@ def server(workdir: Path, *args: str):
   )  # fmt: skip
   try:
     for _ in range(600):
-      with contextlib.suppress(OSError):
-        socket.create_connection(('127.0.0.1', port), 1).close()
+      with contextlib.suppress(OSError, HTTPException):
+        urllib.request.urlopen(f'http://127.0.0.1:{port}/who', timeout=30)
         break
       assert process.poll() is None, process.stdout.read()
       time.sleep(0.1)

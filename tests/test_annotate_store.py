@@ -129,7 +129,9 @@ def test_a_killed_server_has_every_acknowledged_edit(tmp_path, kills):
   store.db.close()
   acknowledged: dict[int, tuple[int, str]] = {i: (0, '') for i in range(1, 5)}
 
-  def type_on(port: int, item: int, stop: threading.Event) -> None:
+  def type_on(
+    port: int, item: int, stop: threading.Event, heard: threading.Event
+  ) -> None:
     while not stop.is_set():
       version, _ = acknowledged[item]
       text = f'{ANSWER} {save()}'
@@ -142,15 +144,17 @@ def test_a_killed_server_has_every_acknowledged_edit(tmp_path, kills):
       else:
         assert status == 200, told
         acknowledged[item] = told['version'], text
+        heard.set()
 
   for _ in range(kills):
-    stop = threading.Event()
+    stop, heard = threading.Event(), threading.Event()
     with server(tmp_path) as (process, port):
-      threads = [threading.Thread(target=type_on, args=(port, item, stop))
+      threads = [threading.Thread(target=type_on, args=(port, item, stop, heard))
                  for item in acknowledged]  # fmt: skip
       for thread in threads:
         thread.start()
-      time.sleep(rng.uniform(0.05, 0.5))
+      assert heard.wait(60)  # there is load
+      time.sleep(rng.uniform(0, 0.5))
       process.send_signal(signal.SIGKILL)
       stop.set()
       for thread in threads:
@@ -166,7 +170,7 @@ def test_a_killed_server_has_every_acknowledged_edit(tmp_path, kills):
     for item, (version, text) in acknowledged.items():
       if version:
         assert kept[item, version] == text
-  assert all(version for version, _ in acknowledged.values())
+  assert sum(version for version, _ in acknowledged.values()) >= kills
 
 
 @pytest.mark.slow

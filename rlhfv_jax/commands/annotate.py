@@ -6,7 +6,10 @@ import getpass
 import itertools
 import os
 import secrets
+import socket
 import sys
+import threading
+import webbrowser
 from pathlib import Path
 
 from tqdm import tqdm
@@ -119,12 +122,31 @@ def serve(options: argparse.Namespace) -> None:
   )
   where = 'localhost' if inside else options.host
   asked = f'/?token={token}' if token else '/'
-  print(f'http://{where}:{options.port}{asked}\nCtrl+C ends it; everything '
-        f'is in {store.path}', flush=True)  # fmt: skip
-  uvicorn.run(
-    server.build(store, settings), host=options.host, port=options.port,
-    log_level='warning', server_header=False,
-  )  # fmt: skip
+  url = f'http://{where}:{options.port}{asked}'
+  with _listening(options.host, options.port) as listening:
+    print(f'{url}\nCtrl+C ends it; everything is in {store.path}', flush=True)
+    _show(url)
+    config = uvicorn.Config(
+      server.build(store, settings), log_level='warning', server_header=False
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+  family = socket.AF_INET6 if ':' in host else socket.AF_INET
+  try:
+    return socket.create_server((host, port), family=family, backlog=2048)
+  except OSError as error:
+    raise ValueError(
+      f'--host={host} --port={port}: {error.strerror}; name another --port'
+    ) from error
+
+
+def _show(url: str) -> None:
+  """In the browser of whoever sits at this machine."""
+  screen = {'DISPLAY', 'WAYLAND_DISPLAY'} & os.environ.keys()
+  if sys.stdout.isatty() and (screen or sys.platform in ('darwin', 'win32')):
+    threading.Timer(0.5, webbrowser.open, [url]).start()
 
 
 def _fill(store, specs: list[str], options: argparse.Namespace) -> None:

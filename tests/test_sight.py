@@ -31,12 +31,6 @@ def loss_of(other, params, b):
                          normalize=True)['loss'].total  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _(monkeypatch):
-  """Blocks so small that trunk and branches have several, and the last less."""
-  monkeypatch.setattr(sight, 'QUERIES', 16)
-
-
 def pieces(kv_heads):
   """Queries, keys and values of four rows, the last of them empty."""
   rng = np.random.default_rng(0)
@@ -47,7 +41,7 @@ def pieces(kv_heads):
   return draw(4), draw(kv_heads), draw(kv_heads), branch
 
 
-@pytest.mark.parametrize('way', ['blocks', 'splash', 'split'])
+@pytest.mark.parametrize('way', ['splash', 'split'])
 @pytest.mark.parametrize('kv_heads', [4, 2])
 def test_it_gives_what_the_mask_gives_and_its_gradients(way, kv_heads):
   q, k, v, branch = pieces(kv_heads)
@@ -69,7 +63,7 @@ def test_it_gives_what_the_mask_gives_and_its_gradients(way, kv_heads):
     assert float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b)) <= 1e-5
 
 
-@pytest.mark.parametrize('way', ['blocks', 'splash', 'split'])
+@pytest.mark.parametrize('way', ['splash', 'split'])
 def test_a_model_has_the_same_loss_and_gradients_either_way(way):
   params, b = start(), batch(rows=4, empty=1)
   value, grads = jax.jit(jax.value_and_grad(of(way)))(params, b)
@@ -106,5 +100,5 @@ def test_what_is_made_again_changes_no_gradient(policy):
 
 
 def test_a_way_that_is_none_is_told_which_there_are():
-  with pytest.raises(ValueError, match="'flash' is none of auto, xla, blocks"):
+  with pytest.raises(ValueError, match="'flash' is none of auto, xla"):
     dataclasses.replace(model().config, attention='flash')

@@ -149,8 +149,10 @@ def test_a_killed_server_has_every_acknowledged_edit(tmp_path, kills):
   for _ in range(kills):
     stop, heard = threading.Event(), threading.Event()
     with server(tmp_path) as (process, port):
-      threads = [threading.Thread(target=type_on, args=(port, item, stop, heard))
-                 for item in acknowledged]  # fmt: skip
+      threads = [
+        threading.Thread(target=type_on, args=(port, item, stop, heard))
+        for item in acknowledged
+      ]
       for thread in threads:
         thread.start()
       assert heard.wait(60)  # there is load

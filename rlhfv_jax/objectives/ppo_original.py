@@ -79,16 +79,15 @@ def value_loss(
   return ppo.value_loss(values, old_values, returns, _all(values), clip=clip)
 
 
-def rate(update: int, *, updates: int, rise: int) -> float:
+def rate(update: jax.Array, *, updates: int, rise: int) -> jax.Array:
   """The share of the peak learning rate in the update of that number.
 
   From 0 in the first, which therefore learns nothing, up over `rise` updates,
   then a cosine to 0; the same in all steps of an update.
   """
-  if update < rise:
-    return update / max(1, rise)
   done = (update - rise) / max(1, updates - rise)
-  return float(0.5 * (1 + np.cos(np.pi * done)))
+  falls = 0.5 * (1 + jnp.cos(jnp.pi * done))
+  return jnp.where(update < rise, update / max(1, rise), falls)
 
 
 def _all(x: jax.Array) -> jax.Array:

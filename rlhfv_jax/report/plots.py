@@ -72,6 +72,15 @@ _PANELS = {
     ('rejected', 'logps/rejected', 2, '--'),
   ],
   'Gradient norm': [('gradient norm', 'grad_norm', 1, '-')],
+  'Reward of sampled answers': [('reward', 'objective/rewards', 1, '-')],
+  'KL to the reference, nats an answer': [('KL', 'objective/kl', 1, '-')],
+  'Sampled answers, as the truth has it': [
+    ('hallucinate', 'answers/hallucination', 2, '--'),
+    ('mention of what is there', 'answers/coverage', 1, '-'),
+  ],
+  'Of the time, what goes to writing answers': [
+    ('share', 'time/share_generating', 1, '-')
+  ],
 }
 
 Interval = tuple[float, float, float]  # value, low, high

@@ -1,0 +1,1 @@
+"""The benchmark that a reader can repeat: python -m launch.speed"""

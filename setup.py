@@ -62,6 +62,8 @@ setup(
       'datasets>=3',  # who else reads what we write
       *JUDGE,
       'hypothesis>=6.100',
+      'ipykernel>=6.29',  # runs the notebooks, which nbclient reads
+      'nbclient>=0.10',
       'peft>=0.15',  # its adapters, which ours must equal
       'pytest>=8',
       'pyyaml>=6',

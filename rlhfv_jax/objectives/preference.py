@@ -75,13 +75,23 @@ def preference_loss(
   return {name: Mean.of(x, where=pair) for name, x in means.items()}
 
 
+def token_weights(
+  roles: jax.Array, *, gamma: float, normalize: bool, dtype=jnp.float32
+) -> jax.Array:
+  """[B,C,L]: what a token counts in its answer's score (eq. 5)."""
+  weights = jnp.where(roles == 2, gamma, roles == 1).astype(dtype)
+  if not normalize:
+    return weights
+  total = weights.sum(axis=-1, keepdims=True)
+  return weights / jnp.where(total > 0, total, 1)
+
+
 def _terms(logps, roles, gamma, normalize) -> jax.Array:
   """[B,C,L]: what each token adds to its answer's score."""
   logps = _wide(logps)[:, None]
-  weights = jnp.where(roles == 2, gamma, roles == 1).astype(logps.dtype)
-  if normalize:
-    total = weights.sum(axis=-1, keepdims=True)
-    weights = weights / jnp.where(total > 0, total, 1)
+  weights = token_weights(
+    roles, gamma=gamma, normalize=normalize, dtype=logps.dtype
+  )
   # What is not scored may hold anything, even a NaN.
   return weights * jnp.where(roles > 0, logps, 0)
 

@@ -3,11 +3,15 @@
   python -m launch.sweep --config=configs/ddpo.py [--workdir=DIR]
   python -m launch.sweep --config=configs/ddpo.py --print     a command a point
   python -m launch.sweep --config=configs/ddpo.py --points=tune
+  python -m launch.sweep --config=configs/paper.py:table3 [--seeds=0,1,2]
+  python -m launch.sweep --config=configs/paper.py:table3 --print \\
+    --through='launch/tpu_vm.sh run --name=NAME --zone=ZONE --'
 
 Points are the config's own sweep(), or another of its functions: a list, or
 several by name, each with a best point of its own. The best is chosen on the
 development pictures. A sweep that was stopped goes on; a point that failed is
-listed, and the others are run.
+listed, and the others are run. A config's file that has experiments is run by
+launch/experiment.py: arms over seeds, with a verdict.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import jax
 from absl import flags, logging
 from ml_collections import ConfigDict
 
+from launch import experiment
 from rlhfv_jax import files, options, sharding
 from rlhfv_jax.main import CONFIG, WORKDIR, workdir
 from rlhfv_jax.report import plots
@@ -33,6 +38,12 @@ PRINT = flags.DEFINE_bool('print', False, 'Print the commands; run nothing.')
 
 POINTS = flags.DEFINE_string(
   'points', 'sweep', "The function of the config's file that lists the points."
+)
+
+SEEDS = flags.DEFINE_list('seeds', [], 'Of experiments; its own by default.')
+
+THROUGH = flags.DEFINE_string(
+  'through', 'python -m rlhfv_jax.main', 'What printed commands begin with.'
 )
 
 SHARED = ('eyes', 'base', 'feedback', 'reference')
@@ -53,7 +64,7 @@ def command(overrides: Mapping, config: str, folder: Path) -> str:
   parts = provenance.flat(overrides).items()
   keys = ' '.join(f'--config.{k}={v}' for k, v in parts)
   return (
-    f'python -m rlhfv_jax.main --config={config} '
+    f'{THROUGH.value} --config={config} '
     f'--workdir={folder / name(overrides)} {keys}'
   )
 
@@ -101,6 +112,26 @@ def table(found: list[dict]) -> tuple[str, str]:
   lines = [keys, ['---'] * len(keys)]
   lines += [[shown(r.get(k, '')) for k in keys] for r in found]
   return out.getvalue(), '\n'.join(f'| {" | ".join(r)} |' for r in lines) + '\n'
+
+
+def read(folder: Path) -> list[dict]:
+  """The rows of a sweep that has run, numbers as numbers."""
+  with open(folder / 'sweep.csv', encoding='utf-8', newline='') as f:
+    return [
+      {k: number(v) for k, v in row.items() if v} for row in csv.DictReader(f)
+    ]
+
+
+def number(text: str) -> float | str:
+  try:
+    return float(text)
+  except ValueError:
+    return text
+
+
+def of_base(folder: Path) -> dict:
+  """The base's numbers beside those of a sweep that has run."""
+  return row({}, files.read_json(folder / 'sweep/base/results.json'))
 
 
 def shown(value) -> str:
@@ -189,11 +220,39 @@ def points(module, called: str) -> dict[str, list[dict]]:
   return found if isinstance(found, dict) else {'': found}
 
 
+def experiments(module, named: str, config: ConfigDict) -> int:
+  """Those that --config=FILE:NAME,... names: printed, or run."""
+  every = module.chosen(named.partition(':')[2] or None)
+  runs = [int(seed) for seed in SEEDS.value or module.SEEDS]
+  # Tables share what they can, so all of them share a folder.
+  path = 'runs/paper-small' if named.endswith('small') else 'runs/paper'
+  folder = Path(WORKDIR.value or path)
+  if PRINT.value:
+    for name, one in every.items():
+      lines = experiment.commands(
+        one, config=named, folder=folder / name, runs=runs,
+        through=THROUGH.value,
+      )  # fmt: skip
+      print('\n'.join(lines))
+    return 0
+  jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))
+  mesh = sharding.make_mesh(config.mesh)
+  with jax.set_mesh(mesh):
+    failed = experiment.run(
+      every, config, folder, mesh, runs=runs,
+      command=f'python -m launch.sweep --config={named}',
+    )  # fmt: skip
+  return min(1, failed)
+
+
 def main(_) -> None:
   logging.set_verbosity(logging.WARNING)
   config = CONFIG.value
   named = str(flags.FLAGS['config'].config_filename)
-  grid = points(options.module(named.partition(':')[0]), POINTS.value)
+  module = options.module(named.partition(':')[0])
+  if hasattr(module, 'experiments'):
+    raise SystemExit(experiments(module, named, config))
+  grid = points(module, POINTS.value)
   folder = workdir(WORKDIR.value, sys.argv)
   if not WORKDIR.value:
     folder = folder.with_name(f'{folder.name}-{POINTS.value}')

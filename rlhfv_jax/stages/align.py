@@ -45,7 +45,12 @@ def reference_of(s: Setup, data: Data, split: str) -> data_rows.Lookup:
 
 
 def align(s: Setup, config: ConfigDict, folder: Path, name: str) -> None:
-  """Trains the base model on the pairs, by the config's objective."""
+  """Trains the base model by the config's objective, on the pairs or by PPO."""
+  if config.objective == 'ppo':
+    from rlhfv_jax.stages import ppo
+
+    ppo.learn(s, config, folder, name)
+    return
   if (folder / 'done.json').exists():
     return
   s = s._replace(config=config)

@@ -15,6 +15,7 @@ from rlhfv_jax.models.head import (
   token_logps,
 )
 from rlhfv_jax.models.llama import Cache, Past
+from rlhfv_jax.models.score import score_head, scores, values
 from rlhfv_jax.models.unrolled import Weights, forward, kept_by, split
 from rlhfv_jax.models.vlm import VLM
 
@@ -34,8 +35,11 @@ __all__ = [
   'kept_by',
   'logps_from_logits',
   'logps_of_hidden',
+  'score_head',
+  'scores',
   'split',
   'token_logps',
+  'values',
 ]
 
 

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from rlhfv_jax import files, optim, sharding
 from rlhfv_jax.checkpoint import load_params
 from rlhfv_jax.models import lora, quantize
+from rlhfv_jax.models.score import HEAD
 
 KINDS = ('float32', 'bfloat16', 'int8')
 NOTE = 'adapters.json'  # what the adapters beside it are on
@@ -47,8 +48,14 @@ class Start:
 
 
 def begin(path: Path, like: Any, start: Start, mesh: Mesh) -> Any:
-  """The parameters in a folder as a training starts from them."""
-  params = base(path, like, start, mesh)
+  """The parameters in a folder as a training starts from them.
+
+  A score head in `like` is new, and zero: what is judged with was a writer.
+  """
+  head = {k: v for k, v in like.items() if k == HEAD}
+  like = {k: v for k, v in like.items() if k != HEAD}
+  zero = lambda x: jnp.zeros(x.shape, x.dtype, device=x.sharding)
+  params = base(path, like, start, mesh) | jax.tree.map(zero, head)
   if not start.rank:
     return params
 

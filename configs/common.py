@@ -83,8 +83,14 @@ def playroom() -> ConfigDict:
   c.feedback.batch = 128
   c.feedback.round = 512  # pictures asked about at a time
 
+  # Or rankings: two sampled answers to each picture, and which is better.
+  c.rankings = ConfigDict({'pairs': 1400, 'dev_pairs': 128, 'test_pairs': 512})
+  c.rankings.source = ''  # KIND:PATH of somebody's; empty: the playroom
+  c.rankings.temperature = 1.0
+
   c.data = ConfigDict()
   c.data.source = ''  # KIND:PATH; empty: the playroom
+  c.data.pairs = 'corrections'  # or rankings: what of the playroom is learned
   c.data.dev = 0.05  # share of its pictures that is only looked at
   c.data.diff = 'exact'  # spans of the annotator, or 'muffin' on token ids
   c.data.buckets = 1  # static shapes, each compiled once
@@ -166,6 +172,29 @@ def train(*, batch: int, steps: int, lr: float, warmup: float) -> ConfigDict:
   return c
 
 
+def rewarded(c: ConfigDict) -> None:
+  """A reward model, which learns from rankings and is told facts."""
+  # A ranking is one bit about two answers, and cheaper than a correction.
+  c.rankings.update({'pairs': 6000, 'dev_pairs': 256})
+  c.reward = ConfigDict()
+  c.reward.init = ''  # one that is there: RUN/reward, or an import; empty: none
+  c.reward.facts = True
+  c.reward.centring = 1e-3  # keeps scores around zero
+  c.reward.batch = 64  # answers scored at a time
+  # What follows an answer, and how the reply to it begins. The playroom's words
+  # are those that its model knows.
+  c.reward.prompt = ConfigDict()
+  c.reward.prompt.question = '{facts}is what you say in the picture?'
+  c.reward.prompt.known = 'the picture shows: '  # before the facts
+  c.reward.prompt.each = '{fact} '
+  c.reward.prompt.reply = ''
+  c.reward.prompt.file = ''  # or the text of LLaVA-RLHF, from its own file
+  c.reward.train = train(batch=32, steps=750, lr=3e-4, warmup=0.1)
+  c.reward.train.update({'eval_every': 75, 'save_every': 150})
+  c.reward.train.rules = (EYES_STAY, *ALL_TRAINED)
+  c.reward.arms = ConfigDict({'no_facts': {'facts': False}})
+
+
 def real(name: str) -> Callable[[ConfigDict], None]:
   """A released model: its numbers, its template and its pictures."""
 
@@ -191,7 +220,11 @@ def llava(c: ConfigDict) -> None:
 def lora(c: ConfigDict) -> None:
   """Adapters instead of the model: few numbers, so longer steps."""
   c.lora.rank = 8
-  for part in (c, *c.arms.values()):
+  if 'reward' in c:
+    c.reward.train.lr *= 10
+  for part in (c, *c.get('arms', {}).values()):
+    if 'train' not in part:
+      continue
     # A whole model learns a preference in much shorter steps than text.
     preferring = part.get('objective', c.objective) == 'preference'
     part.train.lr *= 50 if preferring else 10
@@ -216,6 +249,11 @@ def small(c: ConfigDict) -> None:
   c.base.train.update({'eval_every': 6, 'log_every': 1})
   c.base.dev = 16
   c.feedback.update({'pairs': 48, 'dev_pairs': 16, 'batch': 32, 'round': 64})
+  c.rankings.update({'pairs': 48, 'dev_pairs': 16, 'test_pairs': 16})
+  if 'reward' in c:
+    c.reward.batch = 16
+    c.reward.train.update({'batch': 16, 'steps': 6, 'save_every': 2})
+    c.reward.train.update({'eval_every': 3, 'log_every': 1})
   c.reference.batch = 16
   if 'train' in c:
     c.train.update({'batch': 16, 'steps': 6, 'save_every': 2})

@@ -17,7 +17,7 @@ FLOORS = [
   {'objectives'},
   {
     'annotate', 'answers', 'convert', 'doctor', 'evaluate', 'feedback', 'judge',
-    'report', 'rollout', 'scoring', 'train',
+    'rankings', 'report', 'reward', 'rollout', 'scoring', 'train',
   },
   {'__main__', 'commands', 'main', 'options', 'preflight', 'stages'},
 ]  # fmt: skip

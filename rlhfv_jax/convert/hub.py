@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 _ID = re.compile(r'\w[\w.-]*(/\w[\w.-]*){1,4}')
-_BESIDE = ('*.json', '*.jinja', '*.model', '*.txt')
+_BESIDE = ('*.json', '*.jinja', '*.model', '*.txt', 'reward_head')
 _WEIGHTS = ('.safetensors', '.bin', '.pth')
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from rlhfv_jax import files, models
-from rlhfv_jax.convert import adapters, configs, words
+from rlhfv_jax.convert import adapters, configs, reward_head, words
 from rlhfv_jax.convert.match import Match, match, missing, twice
 from rlhfv_jax.convert.shards import Tensor, scan
 from rlhfv_jax.data import tokenizer
@@ -32,7 +32,9 @@ class Source(NamedTuple):
 
 
 class Plan(NamedTuple):
-  """All that becomes a model. `drawn` leaves are made anew, `scales` set."""
+  """All that becomes a model. `drawn` leaves are made anew, `scales` set: of
+  adapters, and the head of a reward model.
+  """
 
   config: VLMConfig
   sources: list[Source]
@@ -59,6 +61,7 @@ def plan(
     if adapters.are_in(folder):
       found, adapted, scale = adapters.match(folder, tensors, shapes, config)
       shapes, scales = shapes | adapted, scales | scale
+      scales |= reward_head.read(folder, config)
     else:
       found = match(tensors, shapes, config, grown=fresh)
       # First: what is wrong there explains the rest.

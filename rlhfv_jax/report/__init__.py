@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from rlhfv_jax import files
-from rlhfv_jax.report import findings, page, plots
+from rlhfv_jax.report import findings, page, plots, rewards
 from rlhfv_jax.report.findings import table
 from rlhfv_jax.report.gallery import Answer, Pictures
 from rlhfv_jax.report.poster import poster
@@ -37,6 +37,7 @@ def write(
       for model, rows in run['answers'].items()
     }
   figures = draw(run['results'], run['metrics'])
+  figures |= rewards.figures(run.pop('judged'))
   for name, figure in figures.items():
     files.write_bytes(workdir / f'{name}.png', plots.png(figure))
   if pictures and wrong and (figure := poster(run['answers'], pictures)):
@@ -48,7 +49,7 @@ def write(
 
 
 def read(workdir: str | Path) -> dict[str, Any]:
-  """results, config, metrics by stage and answers by model.
+  """results, config, metrics by stage, answers and judged pairs by model.
 
   Each is empty where its file is not there. A stage's metrics.jsonl lies in a
   folder of its name; answers are those of the models before and after.
@@ -67,6 +68,7 @@ def read(workdir: str | Path) -> dict[str, Any]:
       path.parent.relative_to(workdir).as_posix(): files.read_lines(path)
       for path in sorted(workdir.rglob('metrics.jsonl'), key=_depth)
     },
+    'judged': rewards.read(workdir),
     'answers': {
       model: files.read_lines(workdir / 'answers' / f'{model}.jsonl')
       for model in findings.compared(results)

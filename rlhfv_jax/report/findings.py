@@ -43,6 +43,7 @@ METRICS = {
   'vqa': Metric('questions answered right', 1, '%'),
   'vqa/yes': Metric('yes to yes-or-no questions', 0, '%'),
   'accuracy': Metric('accuracy', 1, '%'),
+  'calibration': Metric('certainty apart from accuracy', -1, '%'),
   'f1': Metric('F1', 1, '%'),
   'precision': Metric('precision', 1, '%'),
   'recall': Metric('recall', 1, '%'),

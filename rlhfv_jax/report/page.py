@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from rlhfv_jax.report import findings, frame
+from rlhfv_jax.report import findings, frame, rewards
 from rlhfv_jax.report.findings import Metric, Row, Score
 from rlhfv_jax.report.frame import fill, missing, stressed
 from rlhfv_jax.report.gallery import Answer, Pictures, gallery
@@ -42,6 +42,7 @@ def render(
     tiles=_tiles(rows, *findings.compared(results)),
     results=_table([row for row in rows if not row.by_category]),
     categories=_categories([row for row in rows if row.by_category], figures),
+    rewards=_rewards(figures),
     training=_training(metrics, figures, experiment),
     gallery=gallery(answers, pictures),
     provenance=_provenance(results, config),
@@ -138,6 +139,19 @@ def _categories(rows: Sequence[Row], figures: Mapping[str, str]) -> str:
     caption = 'Rates by category, with confidence intervals.'
     parts.insert(0, _figure(figures, 'categories', caption))
   return ''.join(parts)
+
+
+def _rewards(figures: Mapping[str, str]) -> str:
+  """A section of its own, where a reward model was trained."""
+  parts = [
+    _figure(figures, name, caption)
+    for name, caption in rewards.CAPTIONS.items()
+    if name in figures
+  ]
+  if not parts:
+    return ''
+  title = '<h2>The reward model, on held-out pairs</h2>'
+  return f'<section id="rewards">{title}{"".join(parts)}</section>'
 
 
 def _training(

@@ -17,12 +17,17 @@ from rlhfv_jax.stages import (
   measure,
   pretrain,
   problem,
+  rankings,
+  reward,
 )
 
 STAGES = {
   'eyes': pretrain.see,
   'base': pretrain.talk,
   'feedback': corrections.collect,
+  'rankings': rankings.collect,
+  'reward': reward.train,
+  'judge': reward.measure,
   'reference': align.reference,
   'train': align.train,
   'arms': align.arms,

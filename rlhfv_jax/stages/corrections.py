@@ -6,7 +6,7 @@ import dataclasses
 
 from rlhfv_jax import feedback
 from rlhfv_jax.data import sources
-from rlhfv_jax.stages import given, problem
+from rlhfv_jax.stages import given, problem, rankings
 from rlhfv_jax.stages.answering import answerer, greedy
 from rlhfv_jax.stages.problem import Data, Setup
 
@@ -26,13 +26,25 @@ def collect(s: Setup) -> None:
     )  # fmt: skip
 
 
+def _folder(kind: str) -> str:
+  kinds = {'corrections': 'feedback', 'rankings': 'rankings'}
+  if kind not in kinds:
+    raise ValueError(
+      f'config.data.pairs = {kind!r}: choose one of {", ".join(kinds)}'
+    )
+  return kinds[kind]
+
+
 def pairs(s: Setup) -> tuple[Data, Data]:
   """The corrections as rows; read once for all that treat them alike."""
-  c, where = s.config, 'data' if s.config.data.source else 'feedback'
+  c = s.config
+  where = 'data' if c.data.source else _folder(c.data.pairs)
   key = f'pairs {c.data.to_json()} {c.chat.to_json()}'
   if key not in s.read:
     if c.data.source:
       told = given.pairs(c.data.source, dev=c.data.dev)
+    elif c.data.pairs == 'rankings':
+      told = {side: rankings.told(s, side) for side in ('train', 'dev')}
     else:
       told = {side: sources.read(s.folder / f'feedback/{side}.parquet')
               for side in ('train', 'dev')}  # fmt: skip

@@ -63,13 +63,13 @@ def retell(folder: Path) -> None:
     record['id']: from_record(record)
     for record in files.read_lines(folder / 'truth/describe.jsonl')
   }
-  report.write(
-    folder,
-    pictures=lambda id: png(draw(scenes[id])),
-    wrong=lambda row: [
+  known = {
+    'pictures': lambda id: png(draw(scenes[id])),
+    'wrong': lambda row: [
       (claim.start, claim.end, claim.category)
       for claim in unsupported(scenes[row['id']], row['answer'])
     ],
-  )
+  }
+  report.write(folder, **(known if scenes else {}))
   print(report.table(files.read_json(folder / 'results.json')))
   print(f'\n{folder / "report.html"}')

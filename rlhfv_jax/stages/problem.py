@@ -96,12 +96,13 @@ def read(
   check_images: bool = True,
   augment: str = 'none',
   looks: int = 1,
+  suffix: Callable[[Example], str] | str = '',
 ) -> Data:
   """Examples as rows; what cannot be used is counted and listed.
 
   The list is NAME.rejected.json in the workdir. In these buckets, or in that
   many chosen from the rows. Each row is there once for each of `looks` views
-  of its picture.
+  of its picture; `suffix` follows each of its answers and is not scored.
   """
   bar = tqdm(total=len(source), desc=f'read {name}', unit='row',
              dynamic_ncols=True)  # fmt: skip
@@ -112,7 +113,7 @@ def read(
     diff=s.config.data.diff,
     score_template=s.config.chat.score_template,
     buckets=buckets, limit=s.model.config.text.max_length,
-    check_images=check_images, processes=s.config.data.workers,
+    check_images=check_images, processes=s.config.data.workers, suffix=suffix,
     progress=lambda done, total: bar.update(),
   )  # fmt: skip
   bar.update(len(source) - bar.n)
@@ -141,9 +142,13 @@ def feed(
   train: ConfigDict,
   *,
   extras: Mapping | None = None,
+  read: bool = False,
   prepare: Callable[[dict], dict] = dict,
 ) -> DataFeed:
-  """Shuffled batches for as many epochs as the steps need."""
+  """Shuffled batches for as many epochs as the steps need.
+
+  `read` says with them where each answer's path ends.
+  """
   sharding.check_batch(train.batch, s.mesh, micro=train.micro)
   steps = plan.steps_per_epoch(
     data_rows.lengths(data.rows), buckets=data.buckets, batch=train.batch,
@@ -152,6 +157,7 @@ def feed(
   batches = pipeline.batches(
     data.rows, data.images, seed=s.config.seed, buckets=data.buckets,
     batch=train.batch, epochs=math.ceil(train.steps / steps), extras=extras,
+    read=read,
     workers=s.config.data.workers,
     process_index=jax.process_index(), process_count=jax.process_count(),
   )  # fmt: skip
@@ -164,6 +170,7 @@ def held_out(
   batch: int,
   *,
   extras: Mapping | None = None,
+  read: bool = False,
   prepare: Callable[[dict], dict] = dict,
 ) -> Callable[[], list[Batch]]:
   """All rows once, in order, on the devices."""
@@ -172,7 +179,7 @@ def held_out(
   def batches():
     items = pipeline.batches(
       data.rows, data.images, seed=0, buckets=data.buckets, batch=batch,
-      epochs=1, shuffle=False, extras=extras,
+      epochs=1, shuffle=False, extras=extras, read=read,
       process_index=jax.process_index(), process_count=jax.process_count(),
     )  # fmt: skip
     return [

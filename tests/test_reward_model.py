@@ -144,7 +144,8 @@ def test_a_model_in_a_folder_scores_by_one_call(tmp_path):
     batch=8,
   )  # fmt: skip
   asked = columns(pairs(), 1)
-  np.testing.assert_allclose(loaded(*asked), scorer()(*asked), rtol=1e-6)
+  # Its parameters lie over all devices, so sums have another order.
+  np.testing.assert_allclose(loaded(*asked), scorer()(*asked), rtol=1e-5)
 
 
 def scene():

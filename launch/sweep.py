@@ -47,10 +47,18 @@ THROUGH = flags.DEFINE_string(
 )
 
 SHARED = ('eyes', 'base', 'feedback', 'reference')
+REWARDED = ('eyes', 'base', 'rankings', 'reward')  # by PPO
 COLUMNS = ('hallucination', 'coverage', 'mention', 'length', 'vqa')
 # What the best point may cost: shares of the base's, and points of a hundred.
 KEEPS = {'coverage': 0.95, 'length': 0.9}
 LOSES = {'vqa': 0.01}
+
+
+def shared(config: ConfigDict) -> tuple[str, ...]:
+  """What the points begin with, all of them with the same."""
+  if config.objective != 'ppo':
+    return SHARED
+  return tuple(stage for stage in REWARDED if stage in config.stages)
 
 
 def name(overrides: Mapping) -> str:
@@ -160,7 +168,7 @@ def run(
 ) -> int:
   """All points; returns how many failed."""
   s = problem.setup(config, folder, mesh)
-  for stage in SHARED:
+  for stage in shared(config):
     STAGES[stage](s)
   base = row({}, scored(s, problem.base(s), folder / 'sweep/base'))
   done, failed = {of: [] for of in grid}, []

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from rlhfv_jax import scoring
+from rlhfv_jax import files, scoring
 from rlhfv_jax.data import rows as data_rows
+from rlhfv_jax.report import diagnosis
 from rlhfv_jax.stages import problem, provenance
 from rlhfv_jax.stages.corrections import pairs
 from rlhfv_jax.stages.problem import Data, Setup
@@ -71,6 +72,8 @@ def align(s: Setup, config: ConfigDict, folder: Path, name: str) -> None:
     held_out=problem.held_out(s, dev, c.batch, extras=extras['dev']),
     folder=folder, name=name, mesh=s.mesh,
   )  # fmt: skip
+  curves = files.read_lines(folder / 'metrics.jsonl')
+  print(diagnosis.said(name, curves), end='')
 
 
 def train(s: Setup) -> None:

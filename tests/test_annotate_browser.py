@@ -96,7 +96,7 @@ def test_labels_by_keyboard_alone(browser, tmp_path):
   rows.write_text(''.join(json.dumps(row) + '\n' for row in answers))
   with server(tmp_path / 'W', '--mode=label', f'--data={rows}') as (_, port):
     ready(browser, port)
-    press(browser, Keys.ARROW_RIGHT * 2, '3', Keys.END, Keys.ARROW_LEFT * 4)
+    press(browser, Keys.ARROW_RIGHT * 2, '3', Keys.END, Keys.ARROW_LEFT * 3)
     ActionChains(browser).key_down(Keys.SHIFT).send_keys(
       Keys.ARROW_LEFT
     ).key_up(Keys.SHIFT).send_keys('1').perform()

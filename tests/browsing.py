@@ -99,7 +99,7 @@ def shoot(browser, name: str, *themes: str) -> None:
     file = Path(SHOTS) / f'annotate-{name}-{chosen}.png'
     browser.save_screenshot(str(file))
     with Image.open(file) as picture:
-      small = picture.convert('RGB').quantize(96)
+      small = picture.convert('RGB').quantize(256)
     small.save(file, optimize=True)
     theme(browser, 'light')
 

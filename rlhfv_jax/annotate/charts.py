@@ -68,7 +68,7 @@ def growth(times: Sequence[float]) -> Markup:
     f'<polygon class="area" points="30,150 {points} 400,150"/>'
     f'<polyline class="line" points="{points}"/>',
     _axes(n),
-    f'<text class="tick" x="400" y="168">{span / size:.1f}</text>',
+    f'<text class="label" x="410" y="168">{span / size:.1f}</text>',
     _label(f'{unit} since the first record'),
   ]
   return _svg(parts, _HEIGHT, 'records over time')

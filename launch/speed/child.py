@@ -29,7 +29,11 @@ def run(kind: str, size: Size, folder: Path, *, steps: int) -> dict[str, Any]:
       f'{kind} ended with code {done.returncode} and no result; what it said '
       'is above. Out of memory? --pairs and --micro take less'
     )
-  return json.loads(lines[-1])
+  found = json.loads(lines[-1])
+  if 'seconds' in found:
+    took = ', '.join(f'{found[k]:.3f}' for k in ('seconds', 'processors'))
+    print(f'{kind}: {took} s', file=sys.stderr, flush=True)
+  return found
 
 
 def starts(size: Size) -> dict[str, float]:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from rlhfv_jax import files
+from rlhfv_jax import files, hosts
 from rlhfv_jax.data import chat, images
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.data.encode import encode_all
@@ -72,6 +72,7 @@ def answer(
     if fresh:
       files.append_lines(path, fresh)
       done += fresh
+  hosts.meet()  # before anybody reads what process 0 has written
   return done
 
 

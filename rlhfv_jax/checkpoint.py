@@ -11,6 +11,8 @@ import jax
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
+from rlhfv_jax import hosts
+
 keeping = ocp.training.preservation_policies
 saving = ocp.training.save_decision_policies
 
@@ -37,6 +39,7 @@ class Checkpoints:
   def __init__(self, folder: str | Path, *, keep: int = 2):
     self.folder = Path(folder).absolute()
     self.folder.mkdir(parents=True, exist_ok=True)
+    self._newest = None
     self._saver = ocp.training.Checkpointer(
       self.folder,
       # The default skips a save while another is being written.
@@ -47,6 +50,9 @@ class Checkpoints:
 
   def save(self, step: int, state: Any, feed: Any) -> None:
     """Starts a save: the arrays are copied now, the disk comes later."""
+    if step == self._newest:  # what is there is not taken away to come again
+      return
+    self._newest = step
     self._saver.save_checkpointables_async(
       step, {'state': state, 'feed': feed}, overwrite=True
     )
@@ -59,19 +65,22 @@ class Checkpoints:
     steps = sorted(self.steps(), reverse=True)
     like = {'state': abstract(state), 'feed': feed}
     for step in steps:
+      path, aside = self.folder / str(step), self.folder / f'broken-{step}'
+      found, trouble = {}, ''
       try:
-        found = ocp.load_checkpointables(self.folder / str(step), like)
-        return found['state'], found['feed']
+        found = ocp.load_checkpointables(path, like)
       except Exception as error:
-        aside = self.folder / f'broken-{step}'
-        logging.error(
-          '%s does not read (%s); set aside as %s',
-          self.folder / str(step),
-          first_line(error),
-          aside.name,
-        )
-        shutil.rmtree(aside, ignore_errors=True)
-        (self.folder / str(step)).rename(aside)
+        trouble = first_line(error)
+      # One that a single process cannot read is of no use to the others.
+      trouble = next(filter(None, hosts.told(trouble)), '')
+      if not trouble:
+        return found['state'], found['feed']
+      logging.error('%s does not read (%s); set aside as %s', path, trouble,
+                    aside.name)  # fmt: skip
+      with hosts.in_turn():
+        if hosts.leader():
+          shutil.rmtree(aside, ignore_errors=True)
+          path.rename(aside)
     if steps:
       raise CheckpointError(
         f'{self.folder}: none of the checkpoints {steps} can be read, see '

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rlhfv_jax import files
+from rlhfv_jax import files, hosts
 from rlhfv_jax.benchmarks import playroom as benchmark
 from rlhfv_jax.feedback import question
 from rlhfv_jax.playroom import dataset
@@ -32,6 +32,7 @@ def prepare(
   asked = records(world, split, n, seed=seed)
   for name, rows in asked.items():
     files.write_lines(folder / f'{name}.jsonl', rows)
+  hosts.meet()
   return asked
 
 

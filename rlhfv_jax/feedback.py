@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rlhfv_jax import hosts
 from rlhfv_jax.data import sources
 from rlhfv_jax.data.rows import Example
 from rlhfv_jax.playroom import annotator, dataset
@@ -77,12 +78,14 @@ def collect(
   answer: Answer, folder: Path, path: Path,
 ) -> sources.Source:  # fmt: skip
   """The first n corrections, in a file that is written once they are there."""
-  if not path.exists():
+  if not hosts.there(path):
     found, endless = [], pairs(
       world, split, seed=seed, round_size=round_size, answer=answer,
       folder=folder,
     )  # fmt: skip
     while len(found) < n:
       found.append(next(endless))
-    sources.write(path, found)
+    with hosts.in_turn():
+      if hosts.leader():
+        sources.write(path, found)
   return sources.read(path)

@@ -1,4 +1,7 @@
-"""Writing so that a reader sees the old file or the new one, never a half."""
+"""Writing so that a reader sees the old file or the new one, never a half.
+
+Of the processes of one run, which all compute the same, one writes.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,28 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+_writes = True
+
+
+def only_read() -> None:
+  """From now on nothing is written here: another process writes the same."""
+  global _writes
+  _writes = False
 
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
   """A path to write to; on success it becomes `path`, else it is removed."""
   path = Path(path)
+  if not _writes:
+    with tempfile.TemporaryDirectory() as dropped:
+      yield Path(dropped) / path.name
+    return
   path.parent.mkdir(parents=True, exist_ok=True)
   tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
@@ -69,6 +85,8 @@ def read_json(path: str | Path) -> Any:
 def append_lines(path: str | Path, rows: list[Any]) -> None:
   """Whole JSON lines at once; a killed writer leaves at most one half line."""
   path = Path(path)
+  if not _writes:
+    return
   path.parent.mkdir(parents=True, exist_ok=True)
   with open(path, 'a', encoding='utf-8') as f:
     f.write(''.join(json.dumps(r) + '\n' for r in rows))

@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from rlhfv_jax import host, options, sharding, stages
 from rlhfv_jax.checkpoint import CheckpointError
+from rlhfv_jax.join import joined
 from rlhfv_jax.train.nonfinite import NonFinite
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -44,14 +45,13 @@ def workdir(flag: str | None, args: Sequence[str]) -> Path:
 def main(_) -> None:
   logging.set_verbosity(logging.WARNING)
   host.keep_memory()
-  if 'RLHFV_DISTRIBUTED' in os.environ:
-    jax.distributed.initialize()
   folder = workdir(WORKDIR.value, sys.argv)
   jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))
   try:
-    mesh = sharding.make_mesh(CONFIG.value.mesh)
-    with jax.set_mesh(mesh):
-      stages.run(CONFIG.value, folder, mesh)
+    with joined(os.environ.get('RLHFV_DISTRIBUTED', ''), expected=EXPECTED):
+      mesh = sharding.make_mesh(CONFIG.value.mesh)
+      with jax.set_mesh(mesh):
+        stages.run(CONFIG.value, folder, mesh)
   except EXPECTED as error:
     print(f'error: {error}', file=sys.stderr)
     raise SystemExit(1) from error

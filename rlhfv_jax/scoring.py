@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from rlhfv_jax import files, sharding
+from rlhfv_jax import files, hosts, sharding
 from rlhfv_jax.data import plan
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.feed import to_batch
@@ -41,7 +41,7 @@ def params_digest(params: Any) -> str:
   """Names parameters by their bits."""
   sums = [_digest(leaf) for leaf in jax.tree.leaves(params)]
   return ''.join(f'{int(x):08x}' for x in np.bitwise_xor.reduce(
-    [np.asarray(s) * np.uint32(2 * i + 1) for i, s in enumerate(sums)]
+    [hosts.whole(s) * np.uint32(2 * i + 1) for i, s in enumerate(sums)]
   ))  # fmt: skip
 
 
@@ -137,15 +137,17 @@ def reference(
   number, fresh = max(taken, default=-1) + 1, {}
   bar = tqdm(steps, desc='reference', unit='batch', disable=not steps,
              dynamic_ncols=True)  # fmt: skip
+  here = hosts.rows(batch, mesh)
   for k, (bucket, index) in enumerate(bar):
-    arrays = data_rows.assemble(rows, index, bucket)
+    arrays = data_rows.assemble(rows, index[here], bucket)
     if images is not None:
-      arrays['images'] = images(index)
+      arrays['images'] = images(index[here])
     logps = score(params, to_batch((bucket, arrays), mesh))
-    found = data_rows.gather(np.asarray(logps), rows, index, bucket)
+    found = data_rows.gather(hosts.whole(logps), rows, index, bucket)
     for i, answers in zip(index[index >= 0], found, strict=True):
       fresh |= dict(zip(names[i], answers, strict=True))
     if (k + 1) % SHARD == 0 or k + 1 == len(steps):
       write(folder, number, fresh)
       values, fresh, number = values | fresh, {}, number + 1
+  hosts.meet()  # before anybody reads what process 0 has written
   return lambda i: [values[name] for name in names[i]]

@@ -10,7 +10,8 @@ PACKAGE = ROOT / 'rlhfv_jax'
 
 FLOORS = [
   {
-    'batch', 'files', 'host', 'meshes', 'metrics', 'playroom', 'sharding',
+    'batch', 'files', 'host', 'hosts', 'join', 'meshes', 'metrics',
+    'playroom', 'sharding', 'watch',
   },
   {'benchmarks', 'data', 'models'},
   {'checkpoint', 'feed', 'generate', 'optim'},

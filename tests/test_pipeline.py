@@ -39,6 +39,12 @@ def batches(pictures=PICTURES, **options):
   return pipeline.batches(ROWS, pictures, **options)
 
 
+def readers(processes):
+  """One for each process: a global batch in equal parts."""
+  parts = np.arange(BATCH).reshape(processes, -1)
+  return [batches(here=part) for part in parts]
+
+
 def equal(mine, theirs) -> bool:
   assert mine[0] == theirs[0]
   assert mine[1].keys() == theirs[1].keys()
@@ -61,11 +67,9 @@ WHOLE = list(batches())
 
 @pytest.mark.parametrize('processes', [1, 2, 4, 8])
 def test_every_row_once_an_epoch_on_any_number_of_processes(processes):
-  readers = [
-    batches(process_index=p, process_count=processes) for p in range(processes)
-  ]
   seen = []
-  for parts, whole in zip(zip(*readers, strict=True), WHOLE, strict=True):
+  each = zip(*readers(processes), strict=True)
+  for parts, whole in zip(each, WHOLE, strict=True):
     together = joined(parts)
     assert equal(together, whole)
     seen.append(together[1]['index'])
@@ -99,9 +103,7 @@ def test_a_run_goes_on_where_it_stopped_on_other_processes(step, processes):
       next(before)
     state = before.get_state()
   assert state == {'step': step}
-  after = [
-    batches(process_index=p, process_count=processes) for p in range(processes)
-  ]
+  after = readers(processes)
   for reader in after:
     reader.set_state(state)
   rest = [joined(parts) for parts in zip(*after, strict=True)]
@@ -166,15 +168,13 @@ def test_rows_of_an_epoch_over_a_change_of_processes(counts):
   """Stopped in the middle of the second epoch: none twice and none lost."""
   seen, state = [], {'step': 0}
   for count, stop in zip(counts, (STEPS + 2, EPOCHS * STEPS), strict=True):
-    readers = [
-      batches(process_index=p, process_count=count) for p in range(count)
-    ]
-    for reader in readers:
+    each = readers(count)
+    for reader in each:
       reader.set_state(state)
-    while readers[0].get_state()['step'] < stop:
-      seen.append(np.concatenate([next(r)[1]['index'] for r in readers]))
-    state = readers[-1].get_state()
-    for reader in readers:
+    while each[0].get_state()['step'] < stop:
+      seen.append(np.concatenate([next(r)[1]['index'] for r in each]))
+    state = each[-1].get_state()
+    for reader in each:
       assert reader.get_state() == state
       reader.close()
   for epoch in range(EPOCHS):
@@ -200,13 +200,6 @@ def test_in_order_for_evaluation():
   seen = np.concatenate(seen)
   order = plan.assign(lengths(ROWS), BUCKETS, prompts=prompts(ROWS))
   assert seen[seen >= 0].tolist() == np.argsort(order, kind='stable').tolist()
-
-
-def test_a_batch_that_does_not_divide_names_both_numbers():
-  with pytest.raises(
-    ValueError, match='batch of 8 rows does not divide over 3 processes'
-  ):
-    batches(process_count=3)
 
 
 def test_a_broken_picture_names_its_row_from_inside_the_pipeline():

@@ -75,8 +75,8 @@ def test_the_policy_sees_the_pixels_of_the_reference():
   seen = []
   fresh = images.Pictures(EXAMPLES, SIZE, augment='untrusted', views=K,
                           cache_bytes=0)  # fmt: skip
-  for process in range(2):
-    for _, batch in batches(fresh, process_index=process, process_count=2):
+  for here in np.arange(4).reshape(2, -1):
+    for _, batch in batches(fresh, here=here):
       for index, pixels in zip(batch['index'], batch['images'], strict=True):
         if index >= 0:
           np.testing.assert_array_equal(pixels, PICTURES[int(index)])

@@ -32,16 +32,9 @@ class Steps(Sequence):
     batch: int,
     epochs: int,
     shuffle: bool = True,
-    process_index: int = 0,
-    process_count: int = 1,
+    here: np.ndarray | None = None,
   ):
-    if batch % process_count:
-      raise ValueError(
-        f'a batch of {batch} rows does not divide over {process_count} '
-        f'processes: make it a multiple of {process_count}'
-      )
-    share = batch // process_count
-    self.part = slice(process_index * share, (process_index + 1) * share)
+    self.here = np.arange(batch) if here is None else here
     self.seed, self.epochs, self.shuffle = seed, epochs, shuffle
     self.shapes = {
       'buckets': [tuple(bucket) for bucket in buckets],
@@ -61,7 +54,7 @@ class Steps(Sequence):
   def __getitem__(self, step: int) -> tuple[plan.Bucket, np.ndarray]:
     epoch, place = divmod(step, self.steps)
     bucket, indices = self._plan(epoch)[place]
-    return bucket, indices[self.part]
+    return bucket, indices[self.here]
 
   def __getstate__(self) -> dict[str, Any]:
     return self.__dict__ | {'_planned': {}}
@@ -93,8 +86,8 @@ class Shown(Sequence):
 
   def __getitem__(self, step: int) -> np.ndarray:
     _, indices = self.steps[step]
-    size = self.images.size
-    pictures = np.zeros((len(indices), size, size, 3), np.uint8)
+    shape = (len(indices), *self.images.shape)
+    pictures = np.zeros(shape, self.images.dtype)
     for b, index in enumerate(indices):
       if index >= 0:
         pictures[b] = self.images[int(index)]
@@ -126,7 +119,7 @@ class Items(Sequence):
   def __getitem__(self, step: int) -> Item:
     bucket, batch = self.told(step)
     if self.shown is not None:
-      batch['images'] = self.shown[step]
+      batch[self.shown.images.key] = self.shown[step]
     return bucket, batch
 
   def told(self, step: int) -> Item:
@@ -171,7 +164,7 @@ class Batches(Iterator):
       self._running = self._read_ahead()
     (bucket, batch), *pictures = map(next, self._running)
     if pictures:
-      batch = batch | {'images': pictures[0]}
+      batch = batch | {self.items.shown.images.key: pictures[0]}
     self.step += 1
     return bucket, batch
 
@@ -241,8 +234,8 @@ def batches(
   """(bucket, arrays) of this process, from `start_step` to the last epoch.
 
   The same batches for any number of workers and, taken together, for any
-  number of processes. `options`: shuffle, process_index, process_count, extras,
-  read, as of `Steps` and `Items`.
+  number of processes. `options`: shuffle, extras, read, and `here`, the rows of
+  each global batch that are this process's, by default all.
   """
   items = Items(
     rows,

@@ -10,6 +10,7 @@ from pathlib import Path
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from rlhfv_jax import hosts
 from rlhfv_jax.stages import (
   align,
   bench,
@@ -38,6 +39,9 @@ STAGES = {
   'show': bench.show,
 }
 
+# They compute on no device: process 0 does them.
+ALONE = ('report', 'score', 'show')
+
 
 def run(config: ConfigDict, folder: Path, mesh: Mesh) -> None:
   """All stages that the config names, in its order."""
@@ -48,4 +52,9 @@ def run(config: ConfigDict, folder: Path, mesh: Mesh) -> None:
     )
   made = problem.setup(config, folder, mesh)
   for stage in config.stages:
-    STAGES[stage](made)
+    if stage not in ALONE:
+      STAGES[stage](made)
+    elif hosts.leader():
+      with hosts.alone():
+        STAGES[stage](made)
+    hosts.meet()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from rlhfv_jax import files, scoring
+from rlhfv_jax import files, hosts, scoring
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.report import diagnosis
 from rlhfv_jax.stages import problem, provenance
@@ -52,7 +52,7 @@ def align(s: Setup, config: ConfigDict, folder: Path, name: str) -> None:
 
     ppo.learn(s, config, folder, name)
     return
-  if (folder / 'done.json').exists():
+  if hosts.there(folder / 'done.json'):
     return
   s = s._replace(config=config)
   path, begin = problem.base(s), problem.start(s)
@@ -72,8 +72,9 @@ def align(s: Setup, config: ConfigDict, folder: Path, name: str) -> None:
     held_out=problem.held_out(s, dev, c.batch, extras=extras['dev']),
     folder=folder, name=name, mesh=s.mesh,
   )  # fmt: skip
-  curves = files.read_lines(folder / 'metrics.jsonl')
-  print(diagnosis.said(name, curves), end='')
+  if hosts.leader():
+    curves = files.read_lines(folder / 'metrics.jsonl')
+    print(diagnosis.said(name, curves), end='')
 
 
 def train(s: Setup) -> None:

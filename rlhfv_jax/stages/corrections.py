@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from rlhfv_jax import feedback
+from rlhfv_jax import feedback, hosts
 from rlhfv_jax.data import sources
 from rlhfv_jax.stages import given, problem, rankings
 from rlhfv_jax.stages.answering import answerer, greedy
@@ -15,7 +15,8 @@ def collect(s: Setup) -> None:
   """Sampled answers of the base model, corrected where they are wrong."""
   folder, c = s.folder / 'feedback', s.config.feedback
   wanted = {'train': c.pairs, 'dev': c.dev_pairs}
-  if all((folder / f'{split}.parquet').exists() for split in wanted):
+  paths = [folder / f'{split}.parquet' for split in wanted]
+  if all([hosts.there(path) for path in paths]):
     return
   sampled = dataclasses.replace(greedy(s), temperature=c.temperature)
   answer = answerer(s, problem.base(s), sampled, c.batch)
@@ -42,7 +43,8 @@ def pairs(s: Setup) -> tuple[Data, Data]:
   key = f'pairs {c.data.to_json()} {c.chat.to_json()}'
   if key not in s.read:
     if c.data.source:
-      told = given.pairs(c.data.source, dev=c.data.dev)
+      with hosts.in_turn():
+        told = given.pairs(c.data.source, dev=c.data.dev)
     elif c.data.pairs == 'rankings':
       told = {side: rankings.told(s, side) for side in ('train', 'dev')}
     else:

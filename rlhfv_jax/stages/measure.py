@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlhfv_jax import evaluate, files, report
+from rlhfv_jax import evaluate, files, hosts, report
 from rlhfv_jax.playroom.picture import draw, png
 from rlhfv_jax.playroom.scene import from_record
 from rlhfv_jax.playroom.truth import unsupported
@@ -45,7 +45,7 @@ def scores(
 def measure(s: Setup) -> None:
   """results.json: every model's scores, and how they came about."""
   path, split = s.folder / 'results.json', s.config.evaluate.split
-  if not path.exists():
+  if not hosts.there(path):
     found = scores(s, evaluated(s), split=split, folder=s.folder)
     made = provenance.of(s.config, greedy(s), s.folder / 'truth')
     left = {'rows': tally.used(s.folder),

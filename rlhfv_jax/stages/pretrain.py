@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from tqdm import tqdm
 
+from rlhfv_jax import hosts
 from rlhfv_jax.checkpoint import load_params
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.data import sources
@@ -48,9 +49,10 @@ def data(s: Setup) -> tuple[Data, Data]:
   folder, c = s.folder / 'base', s.config.base
   for split in ('train', 'dev'):
     path = folder / f'{split}.parquet'
-    if not path.exists():
-      counts = {k: c.dev if split == 'dev' else c[k] for k in ROWS}
-      sources.write(path, examples(s, split, counts))
+    counts = {k: c.dev if split == 'dev' else c[k] for k in ROWS}
+    with hosts.in_turn():
+      if not path.exists():
+        sources.write(path, examples(s, split, counts))
   if 'base' not in s.read:
     # The pictures are our own: none is broken.
     read = lambda split, **options: problem.read(
@@ -66,7 +68,7 @@ def see(s: Setup) -> None:
   """The tower learns to see, as real towers come pretrained."""
   folder, c = s.folder / 'eyes', s.config.eyes.train
   blind = not s.model.config.image_tokens
-  if s.config.init or blind or (folder / 'done.json').exists():
+  if s.config.init or blind or hosts.there(folder / 'done.json'):
     return
   train, dev = data(s)
   params = eyes.init(problem.fresh(s), s.config.model.vision.width)
@@ -97,11 +99,11 @@ def told(s: Setup, data: Data) -> Callable[[dict], dict]:
 def talk(s: Setup) -> None:
   """The model that will be corrected: sees well, talks from habit."""
   folder, c = s.folder / 'base', s.config.base.train
-  if s.config.init or (folder / 'done.json').exists():
+  if s.config.init or hosts.there(folder / 'done.json'):
     return
   train, dev = data(s)
   params = problem.fresh(s)
-  if (s.folder / 'eyes/params').exists():
+  if hosts.there(s.folder / 'eyes/params'):
     like = eyes.init(params, s.config.model.vision.width)
     sees = load_params(s.folder / 'eyes/params', like)
     params |= {k: v for k, v in sees.items() if k in params}

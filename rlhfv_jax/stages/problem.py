@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from rlhfv_jax import models, sharding
+from rlhfv_jax import hosts, models, sharding
 from rlhfv_jax.batch import Batch
 from rlhfv_jax.checkpoint import abstract
 from rlhfv_jax.data import (
@@ -60,7 +60,7 @@ class Data(NamedTuple):
 
 def setup(config: ConfigDict, folder: Path, mesh: Mesh) -> Setup:
   """Claims the folder for this config and makes what every stage needs."""
-  provenance.claim(folder, config)
+  provenance.together(folder, config)
   model = config.model.to_dict()
   template = chat.template(config.chat.template)
   tokenizer = given.words(config.init, model, template)
@@ -106,20 +106,22 @@ def read(
   """
   bar = tqdm(total=len(source), desc=f'read {name}', unit='row',
              dynamic_ncols=True)  # fmt: skip
-  rows = cache.encoded(
-    s.folder / 'rows', source, s.tokenizer, template(s),
-    image_tokens=s.model.config.image_tokens,
-    image_token=s.model.config.image_token,
-    diff=s.config.data.diff,
-    score_template=s.config.chat.score_template,
-    buckets=buckets, limit=s.model.config.text.max_length,
-    check_images=check_images, processes=s.config.data.workers, suffix=suffix,
-    progress=lambda done, total: bar.update(),
-  )  # fmt: skip
+  with hosts.in_turn():
+    rows = cache.encoded(
+      s.folder / 'rows', source, s.tokenizer, template(s),
+      image_tokens=s.model.config.image_tokens,
+      image_token=s.model.config.image_token,
+      diff=s.config.data.diff,
+      score_template=s.config.chat.score_template,
+      buckets=buckets, limit=s.model.config.text.max_length,
+      check_images=check_images, processes=s.config.data.workers, suffix=suffix,
+      progress=lambda done, total: bar.update(),
+    )  # fmt: skip
   bar.update(len(source) - bar.n)
   bar.close()
   tally.reject(s.folder, name, rows)
   lengths, prompts = data_rows.lengths(rows), data_rows.prompts(rows)
+  hosts.agree('data', {name: provenance.digest(lengths.tolist())})
   if buckets is None:
     buckets, _ = plan.choose_buckets(lengths, shapes, prompts=prompts)
   tally.count(s.folder, name, rows, buckets)
@@ -159,7 +161,7 @@ def feed(
     batch=train.batch, epochs=math.ceil(train.steps / steps), extras=extras,
     read=read,
     workers=s.config.data.workers,
-    process_index=jax.process_index(), process_count=jax.process_count(),
+    here=hosts.rows(train.batch, s.mesh),
   )  # fmt: skip
   return DataFeed(batches, s.mesh, prepare)
 
@@ -180,7 +182,7 @@ def held_out(
     items = pipeline.batches(
       data.rows, data.images, seed=0, buckets=data.buckets, batch=batch,
       epochs=1, shuffle=False, extras=extras, read=read,
-      process_index=jax.process_index(), process_count=jax.process_count(),
+      here=hosts.rows(batch, s.mesh),
     )  # fmt: skip
     return [
       to_batch((bucket, prepare(arrays)), s.mesh) for bucket, arrays in items

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
-from rlhfv_jax import files
+from rlhfv_jax import files, hosts
 
 MAY_DIFFER = ('stages', 'data.workers')  # of two calls in one workdir
 PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'transformers')
@@ -45,6 +48,34 @@ def revision() -> str:
          '--dirty=+', '--exclude=*']  # fmt: skip
   done = subprocess.run(git, capture_output=True, text=True, check=False)
   return done.stdout.strip() or 'unknown'
+
+
+def together(folder: Path, config: ConfigDict) -> None:
+  """Claims the folder with all processes: one config, one code, one folder."""
+  hosts.agree('config', flat(plain(config)) | {'--workdir': str(folder)})
+  hosts.agree('code', code())
+  with hosts.in_turn():
+    claim(folder, config)
+    if hosts.leader():
+      files.write_text(folder / '.run', uuid.uuid4().hex)
+    elif not (folder / '.run').exists():
+      raise ValueError(
+        f'process {jax.process_index()} does not see what process 0 wrote to '
+        f'--workdir={folder}: name a folder that all of them share'
+      )
+  hosts.agree('folder', {str(folder): (folder / '.run').read_text()})
+
+
+def code() -> dict[str, str]:
+  """What a process runs, by file and by package."""
+  root = Path(__file__).parents[1]
+  told = {
+    str(path.relative_to(root)): digest(path.read_text('utf-8'))
+    for path in sorted(root.rglob('*.py'))
+  }
+  told |= {name: importlib.metadata.version(name) for name in PACKAGES}
+  flags = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS')
+  return told | {name: os.environ.get(name, '') for name in flags}
 
 
 def claim(folder: Path, config: ConfigDict) -> None:

@@ -5,10 +5,11 @@ Each is a function of (step, state, stats, batch); True ends the run.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from rlhfv_jax import files
+from rlhfv_jax import files, hosts
 from rlhfv_jax.checkpoint import Checkpoints, save_params
+from rlhfv_jax.hosts import Terminated
 from rlhfv_jax.metrics import Mean
 from rlhfv_jax.train import adapt, nonfinite
 
@@ -37,7 +39,7 @@ class Metrics:
     self.path = folder / 'metrics.jsonl'
     kept = [r for r in files.read_lines(self.path) if r['step'] <= start]
     self.rows = kept
-    self._main = jax.process_index() == 0
+    self._main = hosts.leader()
     if self._main:
       files.write_lines(self.path, kept)
       self._board = SummaryWriter(str(folder / 'tensorboard'))
@@ -67,7 +69,7 @@ class Log:
     self._pending, self._clock, self._tokens = None, time.perf_counter(), 0.0
     self._bar = tqdm(
       total=steps, initial=start, desc=name, unit='step', file=sys.stderr,
-      disable=jax.process_index() != 0, dynamic_ncols=True, mininterval=0.5,
+      dynamic_ncols=True, mininterval=0.5,
     )  # fmt: skip
 
   def __call__(self, step, state, stats, batch) -> None:
@@ -126,22 +128,38 @@ def save_every(every: int, steps: int, save: Callable[[int, Any], None]):
   return hook
 
 
-class Terminated(SystemExit):
-  """SIGTERM: what was trained is saved, and the same command goes on."""
+@contextlib.contextmanager
+def sigterm() -> Iterator[list]:
+  """A list that is empty until this process gets a SIGTERM.
 
-
-def stop_on_sigterm(save: Callable[[int, Any], None], checkpoints: Checkpoints):
-  """SIGTERM saves after the step in flight and ends the run."""
+  What nobody has minded until the end is then as it would have been before.
+  """
   asked = []
-  signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+  before = signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+  try:
+    yield asked
+  finally:
+    signal.signal(signal.SIGTERM, before)
+  if asked:
+    signal.raise_signal(signal.SIGTERM)
+
+
+def stop_when(
+  asked: list, save: Callable[[int, Any], None], checkpoints: Checkpoints
+):
+  """Saves after the step in flight and ends the run, on all processes.
+
+  Belongs behind the log, which keeps them within one step of each other.
+  """
 
   def hook(step, state, stats, batch) -> None:
-    if asked:
+    last = hosts.last_step(step, asked=bool(asked))
+    if last is not None and step >= last:
       save(step, state)
       checkpoints.close()
       print(f'SIGTERM: saved at step {step}; the same command goes on from '
             'there', file=sys.stderr)  # fmt: skip
-      raise Terminated(128 + signal.SIGTERM)
+      raise Terminated(everyone=True)
 
   return hook
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlhfv_jax import optim
+from rlhfv_jax import hosts, optim
 from rlhfv_jax.files import atomic
 from rlhfv_jax.sharding import path_name
 
@@ -37,7 +37,7 @@ def explain(
   gradients = jax.value_and_grad(total)
   value, grads = jax.jit(gradients)(*parts, batch)
   values_bad, grads_bad = bad_rows(gradients, parts, batch)
-  index = np.asarray(batch['index'])
+  index = hosts.whole(batch['index'])
   if not jnp.isfinite(value):
     return (
       f'the loss is not finite, from rows {index[values_bad].tolist()} of the '
@@ -80,7 +80,7 @@ def bad_rows(
 
 def save_replay(path: str | Path, step: int, batch: Any, hyper: Any) -> None:
   """The batch and the hyper-parameters of the bad step, for `load_replay`."""
-  arrays = {f'batch/{k}': np.asarray(v) for k, v in batch.items()}
+  arrays = {f'batch/{k}': hosts.whole(v) for k, v in batch.items()}
   arrays |= {f'hyper/{k}': np.asarray(v) for k, v in hyper.items()}
   with atomic(path) as tmp, open(tmp, 'wb') as f:
     np.savez(f, step=step, bucket=batch.bucket, **arrays)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from rlhfv_jax import files, optim, sharding, train
+from rlhfv_jax import files, hosts, optim, sharding, train
 from rlhfv_jax.batch import Batch
 from rlhfv_jax.checkpoint import Checkpoints, load_params, save_params
 from rlhfv_jax.train import adapt, hooks
@@ -62,7 +62,7 @@ def run(
   parameters with adapters it holds what is trained.
   """
   saved = functools.partial(adapt.saved, labels=program.labels)
-  if (folder / 'done.json').exists():
+  if hosts.there(folder / 'done.json'):
     return optim.merge(load_params(folder / 'params', saved(params)), params)
   sharding.check_batch(config.batch, mesh, micro=config.micro)
   hyper = sharding.scalars({'learning_rate': config.lr} | dict(hyper), mesh)
@@ -84,11 +84,7 @@ def run(
     metrics, name=name, start=start, steps=config.steps, every=config.log_every,
     examine=hooks.examine(program, hyper, folder),
   )  # fmt: skip
-  beside = [
-    log,
-    hooks.save_every(config.save_every, config.steps, save),
-    hooks.stop_on_sigterm(save, checkpoints),
-  ]
+  beside = [log, hooks.save_every(config.save_every, config.steps, save)]
   if held_out is not None:
     evaluate = hooks.evaluate_every(
       config.eval_every, config.steps,
@@ -100,12 +96,14 @@ def run(
     if start == 0:
       evaluate(0, state)
   step = functools.partial(with_hyper, program.train_step, hyper)
-  try:
-    state = train.fit(state, step, feed, steps=config.steps, hooks=beside)
-    log.finish(state)
-  finally:
-    checkpoints.close()
-    metrics.close()
+  with hooks.sigterm() as asked:
+    beside.append(hooks.stop_when(asked, save, checkpoints))
+    try:
+      state = train.fit(state, step, feed, steps=config.steps, hooks=beside)
+      log.finish(state)
+    finally:
+      checkpoints.close()
+      metrics.close()
   params = state.params
   if held_out is not None:
     best = load_params(folder / 'best', saved(params))

@@ -98,6 +98,9 @@ def playroom() -> ConfigDict:
   # How training looks at its pictures: none changes nothing, trusted nothing
   # that could make an answer wrong; untrusted crops and flips as Muffin did.
   c.data.augment = 'none'
+  # cache: what a tower that stays saw is kept in the run's folder, and only
+  # the connector reads it; none: the tower looks again in every step.
+  c.data.features = 'none'
   c.data.views = 1  # looks at a picture; each is a row, and has a reference
 
   # Adapters (arXiv 2106.09685) on the base model; rank 0: train the model.

@@ -34,8 +34,9 @@ class Batch(dict):
   """Arrays by name, in a bucket that is static under jit.
 
   tokens i32[B,L]; lengths i32[B,1+C]; roles i8[B,C,L] (0 not scored,
-  1 unchanged, 2 corrected); images u8[B,H,W,3] or features [B,P,D]; index
-  i32[B]; ref_logps and whatever else belongs to a token f32[B,L].
+  1 unchanged, 2 corrected); images u8[B,H,W,3], or what the tower saw of them,
+  seen [B,P,D], or features at the decoder's width; index i32[B]; ref_logps and
+  whatever else belongs to a token f32[B,L].
   """
 
   def __init__(self, arrays: Mapping[str, Any], bucket: Bucket):

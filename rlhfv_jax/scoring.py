@@ -114,7 +114,7 @@ def reference(
   model: Any,
   params: Any,
   rows: data_rows.Rows,
-  images: Callable[[int], np.ndarray] | None,
+  images: Callable[[np.ndarray], dict[str, np.ndarray]] | None,
   *,
   names: list[list[str]],
   folder: Path,
@@ -141,7 +141,7 @@ def reference(
   for k, (bucket, index) in enumerate(bar):
     arrays = data_rows.assemble(rows, index[here], bucket)
     if images is not None:
-      arrays['images'] = images(index[here])
+      arrays |= images(index[here])
     logps = score(params, to_batch((bucket, arrays), mesh))
     found = data_rows.gather(hosts.whole(logps), rows, index, bucket)
     for i, answers in zip(index[index >= 0], found, strict=True):

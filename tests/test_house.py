@@ -18,6 +18,7 @@ FLOORS = [
   {'objectives'},
   {
     'annotate', 'answers', 'convert', 'doctor', 'evaluate', 'feedback', 'judge',
+    'looks',
     'rankings', 'report', 'reward', 'rollout', 'scoring', 'train',
   },
   {'__main__', 'commands', 'main', 'options', 'preflight', 'stages'},

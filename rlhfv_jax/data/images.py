@@ -121,6 +121,8 @@ class Pictures:
   not sent to it.
   """
 
+  key, dtype = 'images', np.uint8
+
   def __init__(
     self,
     examples: Sequence[Example],
@@ -138,6 +140,7 @@ class Pictures:
       )
     self.examples, self.size, self.policy = examples, size, policy
     self.augment, self.seed, self.views = augment, seed, views
+    self.shape = (size, size, 3)
     self._kept, total = None, len(examples) * views
     if total * size * size * 3 <= cache_bytes:
       self._kept = np.zeros((total, size, size, 3), np.uint8)

@@ -86,8 +86,8 @@ class Shown(Sequence):
 
   def __getitem__(self, step: int) -> np.ndarray:
     _, indices = self.steps[step]
-    size = self.images.size
-    pictures = np.zeros((len(indices), size, size, 3), np.uint8)
+    shape = (len(indices), *self.images.shape)
+    pictures = np.zeros(shape, self.images.dtype)
     for b, index in enumerate(indices):
       if index >= 0:
         pictures[b] = self.images[int(index)]
@@ -119,7 +119,7 @@ class Items(Sequence):
   def __getitem__(self, step: int) -> Item:
     bucket, batch = self.told(step)
     if self.shown is not None:
-      batch['images'] = self.shown[step]
+      batch[self.shown.images.key] = self.shown[step]
     return bucket, batch
 
   def told(self, step: int) -> Item:
@@ -164,7 +164,7 @@ class Batches(Iterator):
       self._running = self._read_ahead()
     (bucket, batch), *pictures = map(next, self._running)
     if pictures:
-      batch = batch | {'images': pictures[0]}
+      batch = batch | {self.items.shown.images.key: pictures[0]}
     self.step += 1
     return bucket, batch
 

@@ -38,6 +38,8 @@ def features(
   """What the decoder sees: given, encoded here, or nothing."""
   if 'features' in batch:
     return batch['features']
+  if 'seen' in batch:
+    return model.apply({'params': params}, batch['seen'], method='connect')
   if model.config.vision is None or 'images' not in batch:
     return None
   return model.apply({'params': params}, batch['images'], method='encode')

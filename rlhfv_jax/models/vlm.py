@@ -55,7 +55,11 @@ class VLM(nn.Module):
 
   def encode(self, images: jax.Array) -> jax.Array:
     """u8[B,H,W,3] -> features [B,P,D] at the decoder's width."""
-    return self.mm_projector(sharding.by_rows(self.look(images)))
+    return self.connect(self.look(images))
+
+  def connect(self, seen: jax.Array) -> jax.Array:
+    """What the tower saw -> features at the decoder's width."""
+    return self.mm_projector(sharding.by_rows(seen))
 
   def look(self, images: jax.Array) -> jax.Array:
     """u8[B,H,W,3] -> what the tower saw [B,P,D], at its own width."""

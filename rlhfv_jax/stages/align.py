@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from rlhfv_jax import files, hosts, scoring
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.report import diagnosis
-from rlhfv_jax.stages import problem, provenance
+from rlhfv_jax.stages import looking, problem, provenance
 from rlhfv_jax.stages.corrections import pairs
 from rlhfv_jax.stages.problem import Data, Setup
 from rlhfv_jax.train import adapt, session
@@ -18,8 +18,14 @@ from rlhfv_jax.train import adapt, session
 
 def reference(s: Setup) -> None:
   """Every pair's log-probs under the base model, once."""
-  for data, split in zip(pairs(s), ('train', 'dev'), strict=True):
+  for data, split in zip(seen(s), ('train', 'dev'), strict=True):
     reference_of(s, data, split)
+
+
+def seen(s: Setup) -> list[Data]:
+  """The pairs, with what the tower saw of their pictures where that is kept."""
+  parts = zip(pairs(s), ('train', 'dev'), strict=True)
+  return [looking.looked(s, data, split) for data, split in parts]
 
 
 def reference_of(s: Setup, data: Data, split: str) -> data_rows.Lookup:
@@ -27,9 +33,11 @@ def reference_of(s: Setup, data: Data, split: str) -> data_rows.Lookup:
   path, begin = problem.base(s), problem.start(s)
   params = adapt.base(path, problem.abstract_params(s), begin, s.mesh)
   kept = '' if begin.kept == 'float32' else f'-{begin.kept}'
-  images_of = None
-  if data.images is not None:
-    images_of = lambda index: np.stack([data.images[max(i, 0)] for i in index])  # noqa: E731
+  pictures, images_of = data.images, None
+  if pictures is not None:
+    images_of = lambda index: {
+      pictures.key: np.stack([pictures[max(i, 0)] for i in index])
+    }
   return scoring.reference(
     s.model, params, data.rows, images_of,
     names=scoring.keys(data.rows, data.digests),
@@ -40,7 +48,7 @@ def reference_of(s: Setup, data: Data, split: str) -> data_rows.Lookup:
       'template': provenance.digest(s.config.chat.to_dict()),
       'pictures': provenance.digest(s.config.image.to_dict()),
       'dtype': s.config.model.dtype,
-    },
+    } | ({'features': 'cached'} if s.config.data.features == 'cache' else {}),
     buckets=data.buckets, batch=s.config.reference.batch, mesh=s.mesh,
   )  # fmt: skip
 
@@ -57,7 +65,7 @@ def align(s: Setup, config: ConfigDict, folder: Path, name: str) -> None:
   s = s._replace(config=config)
   path, begin = problem.base(s), problem.start(s)
   c = problem.overridden(config.train, {'rules': begin.rules})
-  train, dev = pairs(s)
+  train, dev = seen(s)
   extras = {'train': None, 'dev': None}
   if config.objective == 'preference':
     extras = {k: {'ref_logps': reference_of(s, data, k)}

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rlhfv_jax import feedback
+from rlhfv_jax import feedback, hosts
 from rlhfv_jax.data import sources
 from rlhfv_jax.data.rows import Example
 from rlhfv_jax.feedback import FIRST, Answer
@@ -77,11 +77,13 @@ def collect(
   answer: Answer, folder: Path, path: Path,
 ) -> sources.Source:  # fmt: skip
   """The first n rankings, in a file that is written once they are there."""
-  if not path.exists():
+  if not hosts.there(path):
     endless = pairs(
       world, split, seed=seed, round_size=round_size, answer=answer,
       folder=folder,
     )  # fmt: skip
     found = [next(endless) for _ in range(n)]
-    sources.write(path, found)
+    with hosts.in_turn():
+      if hosts.leader():
+        sources.write(path, found)
   return sources.read(path)

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rlhfv_jax import files, models, sharding
+from rlhfv_jax import files, hosts, models, sharding
 from rlhfv_jax.batch import Bucket
 from rlhfv_jax.convert import workdir
 from rlhfv_jax.data import chat, images, judgement, plan
@@ -168,22 +168,24 @@ def batches(
     0, 0, data_rows.lengths(rows), buckets=buckets, batch=batch, shuffle=False,
     prompts=data_rows.prompts(rows),
   )  # fmt: skip
+  here = hosts.rows(batch, mesh)
   for shape, index in steps:
-    arrays = data_rows.assemble(rows, index, shape, read=True)
+    own = index[here]
+    arrays = data_rows.assemble(rows, own, shape, read=True)
     if pictures is not None:
       arrays['images'] = np.stack([
         pictures[int(i)] if i >= 0 else np.zeros(
           (pictures.size, pictures.size, 3), np.uint8
         )
-        for i in index
+        for i in own
       ])  # fmt: skip
-    found = step(params, to_batch((shape, arrays), mesh))
+    found = hosts.whole(step(params, to_batch((shape, arrays), mesh)))
     yield index[index >= 0], np.asarray(found)[index >= 0]
 
 
 def _tell(rows: data_rows.Rows) -> None:
   """Which answers have no score, and why."""
-  if rows.rejected:
+  if rows.rejected and hosts.leader():
     why = Counter(row.reason for row in rows.rejected)
     reasons = ', '.join(f'{n} {reason}' for reason, n in why.items())
     first = rows.rejected[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from rlhfv_jax import rankings
+from rlhfv_jax import hosts, rankings
 from rlhfv_jax.data import sources
 from rlhfv_jax.data.example import Example
 from rlhfv_jax.stages import given, problem
@@ -19,7 +19,7 @@ def collect(s: Setup) -> None:
   """Two sampled answers to each picture, ranked, with facts about it."""
   folder, c = s.folder / 'rankings', s.config.rankings
   paths = [folder / f'{split}.parquet' for split in SPLITS]
-  if c.source or all(path.exists() for path in paths):
+  if c.source or all([hosts.there(path) for path in paths]):
     return
   sampled = dataclasses.replace(greedy(s), temperature=c.temperature)
   answer = answerer(s, problem.base(s), sampled, s.config.feedback.batch)
@@ -35,6 +35,7 @@ def told(s: Setup, split: str) -> Sequence[Example]:
   """The ranked pairs of a split; of somebody's, dev is also what is tested."""
   c = s.config
   if c.rankings.source:
-    sides = given.pairs(c.rankings.source, dev=c.data.dev)
+    with hosts.in_turn():
+      sides = given.pairs(c.rankings.source, dev=c.data.dev)
     return sides['dev' if split == 'test' else split]
   return sources.read(s.folder / f'rankings/{split}.parquet')

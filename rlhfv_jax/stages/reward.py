@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from rlhfv_jax import files, models, reward, sharding
+from rlhfv_jax import files, hosts, models, reward, sharding
 from rlhfv_jax.benchmarks import intervals
 from rlhfv_jax.data import judgement as judging
 from rlhfv_jax.data.judgement import Judgement
@@ -46,7 +46,7 @@ def train(s: Setup) -> None:
 
 def learn(s: Setup, folder: Path, name: str) -> None:
   """params/ in `folder`: a model that scores the better answer higher."""
-  if (folder / 'done.json').exists():
+  if hosts.there(folder / 'done.json'):
     return
   path, begin = problem.base(s), start(s)
   c = problem.overridden(s.config.reward.train, {'rules': begin.rules})
@@ -136,18 +136,20 @@ def scorer(s: Setup) -> reward.Scorer:
 def measure(s: Setup) -> None:
   """results.json: who is right about held-out pairs, and how sure of it."""
   path = s.folder / 'results.json'
-  if path.exists():
+  if hosts.there(path):
     return
   found = {
     label(version.config): scores(version, folder)
     for version, folder in reversed(list(versions(s).values()))
   }
-  files.write_json(path, {
-    'run': provenance.ran(s.config), 'prompt': s.config.chat.template,
-    'judge': 'who ranked the pairs',
-    'rows': tally.used(s.folder), 'rows not used': tally.left_out(s.folder),
-    'models': found,
-  })  # fmt: skip
+  if hosts.leader():
+    files.write_json(path, {
+      'run': provenance.ran(s.config), 'prompt': s.config.chat.template,
+      'judge': 'who ranked the pairs',
+      'rows': tally.used(s.folder), 'rows not used': tally.left_out(s.folder),
+      'models': found,
+    })  # fmt: skip
+  hosts.meet()
 
 
 def label(config: ConfigDict) -> str:
@@ -168,7 +170,8 @@ def scores(s: Setup, folder: Path) -> dict[str, Any]:
       known = decided(one.facts, *one.answers)
       rows.append({'id': one.id, 'chosen': chosen, 'rejected': rejected,
                    'decided': known})  # fmt: skip
-  files.write_lines(folder / rewards.FILE, rows)
+  if hosts.leader():
+    files.write_lines(folder / rewards.FILE, rows)
   right = np.array([row['chosen'] > row['rejected'] for row in rows])
   known = np.array([row['decided'] for row in rows], bool)
   off = rewards.calibration_error(rows)

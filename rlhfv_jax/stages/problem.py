@@ -160,8 +160,7 @@ def feed(
     data.rows, data.images, seed=s.config.seed, buckets=data.buckets,
     batch=train.batch, epochs=math.ceil(train.steps / steps), extras=extras,
     read=read,
-    workers=s.config.data.workers,
-    here=hosts.rows(train.batch, s.mesh),
+    workers=s.config.data.workers, here=hosts.rows(train.batch, s.mesh),
   )  # fmt: skip
   return DataFeed(batches, s.mesh, prepare)
 

@@ -13,6 +13,8 @@ from rlhfv_jax.stages.problem import Data, Setup
 
 def collect(s: Setup) -> None:
   """Sampled answers of the base model, corrected where they are wrong."""
+  if s.config.data.source:
+    return  # somebody else did
   folder, c = s.folder / 'feedback', s.config.feedback
   wanted = {'train': c.pairs, 'dev': c.dev_pairs}
   paths = [folder / f'{split}.parquet' for split in wanted]

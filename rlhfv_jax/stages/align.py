@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from rlhfv_jax import files, hosts, scoring
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.report import diagnosis
-from rlhfv_jax.stages import looking, problem, provenance
+from rlhfv_jax.stages import looking, ppo, problem, provenance
 from rlhfv_jax.stages.corrections import pairs
 from rlhfv_jax.stages.problem import Data, Setup
 from rlhfv_jax.train import adapt, session
@@ -56,8 +56,6 @@ def reference_of(s: Setup, data: Data, split: str) -> data_rows.Lookup:
 def align(s: Setup, config: ConfigDict, folder: Path, name: str) -> None:
   """Trains the base model by the config's objective, on the pairs or by PPO."""
   if config.objective == 'ppo':
-    from rlhfv_jax.stages import ppo
-
     ppo.learn(s, config, folder, name)
     return
   if hosts.there(folder / 'done.json'):

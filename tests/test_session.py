@@ -24,9 +24,9 @@ def config(**changes):
   c = ConfigDict({
     'batch': 4, 'micro': 1, 'steps': STEPS, 'lr': 0.1, 'warmup': 0.1,
     'schedule': 'cosine', 'clip': 1.0, 'b1': 0.9, 'b2': 0.999, 'eps': 1e-8,
-    'weight_decay': 0.0, 'rules': (('.*', 'trained'),), 'log_every': 1,
-    'save_every': 2, 'eval_every': 2, 'keep': 2, 'best': 'eval_loss:min',
-    'patience': 0,
+    'optimizer': 'adamw', 'weight_decay': 0.0, 'rules': (('.*', 'trained'),),
+    'log_every': 1, 'save_every': 2, 'eval_every': 2, 'keep': 2,
+    'best': 'eval_loss:min', 'patience': 0,
   })  # fmt: skip
   c.update(changes)
   return c

@@ -144,4 +144,4 @@ def violations(browser, where: str) -> None:
     time.sleep(0.3)
     browser.execute_script(AXE.read_text('utf-8'))
     bad = browser.execute_async_script(VIOLATIONS)
-    assert not bad, (where, name)
+    assert not bad, (where, name, bad)

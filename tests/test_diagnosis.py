@@ -1,5 +1,7 @@
 """Sick runs are told what ails them, and healthy ones nothing: real runs."""
 
+import math
+
 import pytest
 
 from launch import curves
@@ -32,8 +34,11 @@ def test_a_sick_run_is_told_what_ails_it_and_the_way_out(begun, name):
 
 
 def test_chosen_answers_that_sink():
-  rows = [{'step': k, 'loss/dpo': 0.6, 'logps/chosen': -0.3 - 0.01 * k}
-          for k in range(1, 9)]  # fmt: skip
+  rows = [
+    {'step': k, 'loss/dpo': math.log(2) - 0.02 * (k - 1),
+     'logps/chosen': -0.3 - 0.01 * k}
+    for k in range(1, 9)
+  ]  # fmt: skip
   (one,) = diagnose(rows)
   assert one.startswith('The chosen answers sink')
 

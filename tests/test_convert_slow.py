@@ -70,8 +70,8 @@ print(json.dumps({'disk': disk, 'own': own, 'final': final,
                   'shard': max(f.stat().st_size for f in files)}))
 """
 
-# What the machine can do: the same bytes, read once into memory that stays. A
-# virtual machine may give that memory more slowly than its disk gives bytes.
+# Beside it, for whoever wonders why: the same bytes, read once into memory that
+# stays. A virtual machine may give that more slowly than its disk gives bytes.
 KEEP = """
 import json, os, sys, time
 from pathlib import Path
@@ -130,8 +130,7 @@ def test_four_gigabytes_come_in_fast_and_without_a_second_copy(tmp_path):
     print(found)
     assert found['final'] > 4e9
     assert found['beside'] <= 1.3 * found['shard']
-    bar = min(1e9, found['disk'], found['kept'])
-    paces.append(found['own'] / bar)
+    paces.append(found['own'] / min(1e9, found['disk']))
     if paces[-1] >= 1 or 'ALONE' not in os.environ:
       break
   for file in tmp_path.glob('*.safetensors'):

@@ -32,16 +32,16 @@ def start(folder: Path) -> tuple[problem.Setup, Batch, dict]:
   config.train.update({'steps': 40, 'lr': 2e-5, 'warmup': 0.1})
   config.loss.sft_weight = 0.0
   mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
-  jax.set_mesh(mesh)
   world = scene.World()
   room = scene.sample(world, 'train', index=4)
   rng = scene.rng_of(room, dataset.CAPTION_STREAM)
   said = captions.noisy_caption(room, rng, world)
   asked = feedback.question(room, DESCRIBE[0])
   s = problem.setup(config, folder, mesh)
-  seen = closeup.pair(s, feedback.correction(asked, room, said))
-  params = models.init(s.model, jax.random.key(0))
-  return s, referred(s, seen.batch, params), params
+  with jax.set_mesh(mesh):
+    seen = closeup.pair(s, feedback.correction(asked, room, said))
+    params = models.init(s.model, jax.random.key(0))
+    return s, referred(s, seen.batch, params), params
 
 
 def referred(s: problem.Setup, batch: Batch, params: dict) -> Batch:
@@ -71,11 +71,12 @@ def run(name: str, s: problem.Setup, batch: Batch, params: dict) -> list[dict]:
     beta = 5000.0
   elif name == 'gamma':
     gamma = 5000.0
-  elif name == 'reference':
-    batch = referred(s, batch, models.init(s.model, jax.random.key(1)))
-  elif name == 'equal':
-    batch = equal(batch)
-  return closeup.learn(s, batch, params, beta=beta, gamma=gamma)[1]
+  with jax.set_mesh(s.mesh):
+    if name == 'reference':
+      batch = referred(s, batch, models.init(s.model, jax.random.key(1)))
+    elif name == 'equal':
+      batch = equal(batch)
+    return closeup.learn(s, batch, params, beta=beta, gamma=gamma)[1]
 
 
 def main(out: Path, names: list[str]) -> None:

@@ -14,6 +14,13 @@ jax.config.update('jax_disable_most_optimizations', True)
 flags.FLAGS.mark_as_parsed()
 
 
+@pytest.fixture(autouse=True)
+def no_mesh_is_left():
+  """A mesh a test leaves set would break whatever is tested after it."""
+  yield
+  assert jax.sharding.get_mesh().empty, 'a mesh is still set: use `with`'
+
+
 @pytest.fixture(scope='session')
 def finished(tmp_path_factory):
   """A whole small run, and what it printed. Copy it before you change it."""

@@ -14,9 +14,9 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
-from rlhfv_jax import host, options, sharding, stages
+from rlhfv_jax import malloc, options, sharding, stages
 from rlhfv_jax.checkpoint import CheckpointError
-from rlhfv_jax.join import joined
+from rlhfv_jax.hosts.join import joined
 from rlhfv_jax.train.nonfinite import NonFinite
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -44,7 +44,7 @@ def workdir(flag: str | None, args: Sequence[str]) -> Path:
 
 def main(_) -> None:
   logging.set_verbosity(logging.WARNING)
-  host.keep_memory()
+  malloc.keep_memory()
   folder = workdir(WORKDIR.value, sys.argv)
   jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))
   try:

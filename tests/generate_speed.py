@@ -48,9 +48,9 @@ def built(text, **rest):
   """A model with random parameters: values do not matter to the clock."""
   import jax
 
-  from rlhfv_jax import host, models
+  from rlhfv_jax import malloc, models
 
-  host.keep_memory()
+  malloc.keep_memory()
   model = models.build(dict(text=text, **rest))
   shapes = jax.eval_shape(
     functools.partial(models.init, model), jax.random.key(0)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from rlhfv_jax import hosts, sharding
 from rlhfv_jax.feed import to_batch
-from rlhfv_jax.join import joined
+from rlhfv_jax.hosts.join import joined
 from rlhfv_jax.metrics import Mean
 from rlhfv_jax.train import session
 

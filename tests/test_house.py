@@ -10,8 +10,8 @@ PACKAGE = ROOT / 'rlhfv_jax'
 
 FLOORS = [
   {
-    'batch', 'files', 'host', 'hosts', 'join', 'meshes', 'metrics',
-    'playroom', 'sharding', 'watch',
+    'batch', 'files', 'hosts', 'malloc', 'meshes', 'metrics', 'playroom',
+    'sharding',
   },
   {'benchmarks', 'data', 'models'},
   {'checkpoint', 'feed', 'generate', 'optim'},

@@ -1,4 +1,4 @@
-"""The host: what its allocator is told before JAX computes anything."""
+"""The C allocator: what it is told before JAX computes anything."""
 
 import ctypes
 import sys

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import jax
 
 from rlhfv_jax import files, hosts
-from rlhfv_jax.watch import Watch, say
+from rlhfv_jax.hosts.watch import Watch, say
 
 
 @contextlib.contextmanager

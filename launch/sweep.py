@@ -29,7 +29,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from launch import experiment
-from rlhfv_jax import files, options, sharding
+from rlhfv_jax import files, options, process, sharding
 from rlhfv_jax.main import CONFIG, WORKDIR, workdir
 from rlhfv_jax.report import plots
 from rlhfv_jax.stages import STAGES, align, measure, problem, provenance
@@ -243,7 +243,7 @@ def experiments(module, named: str, config: ConfigDict) -> int:
       )  # fmt: skip
       print('\n'.join(lines))
     return 0
-  jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))
+  process.keep_programs(folder)
   mesh = sharding.make_mesh(config.mesh)
   with jax.set_mesh(mesh):
     failed = experiment.run(
@@ -268,7 +268,7 @@ def main(_) -> None:
     for overrides in (o for some in grid.values() for o in some):
       print(command(overrides, named, folder))
     return
-  jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))
+  process.keep_programs(folder)
   mesh = sharding.make_mesh(config.mesh)
   with jax.set_mesh(mesh):
     raise SystemExit(min(1, run(config, grid, folder, mesh)))

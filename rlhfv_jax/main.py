@@ -14,7 +14,7 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
-from rlhfv_jax import malloc, options, sharding, stages
+from rlhfv_jax import options, process, sharding, stages
 from rlhfv_jax.checkpoint import CheckpointError
 from rlhfv_jax.hosts.join import joined
 from rlhfv_jax.train.nonfinite import NonFinite
@@ -44,9 +44,9 @@ def workdir(flag: str | None, args: Sequence[str]) -> Path:
 
 def main(_) -> None:
   logging.set_verbosity(logging.WARNING)
-  malloc.keep_memory()
+  process.keep_memory()
   folder = workdir(WORKDIR.value, sys.argv)
-  jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))
+  process.keep_programs(folder)
   try:
     with joined(os.environ.get('RLHFV_DISTRIBUTED', ''), expected=EXPECTED):
       mesh = sharding.make_mesh(CONFIG.value.mesh)

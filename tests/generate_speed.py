@@ -48,9 +48,9 @@ def built(text, **rest):
   """A model with random parameters: values do not matter to the clock."""
   import jax
 
-  from rlhfv_jax import malloc, models
+  from rlhfv_jax import models, process
 
-  malloc.keep_memory()
+  process.keep_memory()
   model = models.build(dict(text=text, **rest))
   shapes = jax.eval_shape(
     functools.partial(models.init, model), jax.random.key(0)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jax
@@ -11,7 +12,12 @@ from orbax.checkpoint import v1 as ocp
 
 ROOT = Path(__file__).parents[1]
 MAIN = ['-m', 'rlhfv_jax.main', '--config=configs/ddpo.py:small']
-ENV = os.environ | {'JAX_PLATFORMS': 'cpu'}
+# Runs of the tests share what they compile: it is most of their time.
+PROGRAMS = tempfile.TemporaryDirectory(prefix='programs-')
+ENV = os.environ | {
+  'JAX_PLATFORMS': 'cpu', 'JAX_COMPILATION_CACHE_DIR': PROGRAMS.name,
+  'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
+}  # fmt: skip
 
 
 def start(*args, module=MAIN):

@@ -31,12 +31,12 @@ import json, os, resource, sys, time
 from pathlib import Path
 import jax
 import numpy as np
-from rlhfv_jax import convert, malloc
+from rlhfv_jax import convert, process
 
 folder, text = Path(sys.argv[1]), json.loads(sys.argv[2])
 files = sorted(folder.glob('*.safetensors'))
 size = sum(f.stat().st_size for f in files)
-malloc.keep_memory()
+process.keep_memory()
 
 def forget():
   for file in files:

@@ -10,7 +10,7 @@ PACKAGE = ROOT / 'rlhfv_jax'
 
 FLOORS = [
   {
-    'batch', 'files', 'hosts', 'malloc', 'meshes', 'metrics', 'playroom',
+    'batch', 'files', 'hosts', 'process', 'meshes', 'metrics', 'playroom',
     'sharding',
   },
   {'benchmarks', 'data', 'models'},

@@ -14,7 +14,7 @@ import numpy as np
 from launch.speed import clock, pairs
 from launch.speed.settings import BETA, CLIP, DECODER, RATE
 from launch.speed.sizes import Size
-from rlhfv_jax import malloc, models, optim, sharding, train
+from rlhfv_jax import models, optim, process, sharding, train
 from rlhfv_jax.batch import Batch
 from rlhfv_jax.feed import to_batch
 from rlhfv_jax.models import lora
@@ -38,7 +38,7 @@ class Ours(NamedTuple):
 
 def build(size: Size) -> Ours:
   """Fresh weights, the same in every process."""
-  malloc.keep_memory()
+  process.keep_memory()
   mesh = sharding.make_mesh()
   model = models.build(size.model)
 

@@ -28,8 +28,10 @@ def measure(kind: str, size: Size, folder: Path, steps: int) -> dict[str, Any]:
 
   import jax
 
-  jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))
   from launch.speed import around, flops, ours
+  from rlhfv_jax import process
+
+  process.keep_programs(folder)
 
   if kind == 'export':
     ours.export(size, weights)

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from rlhfv_jax import files, malloc, sharding
+from rlhfv_jax import files, process, sharding
 from rlhfv_jax.convert import export, export_weights, hub, load, words, workdir
 from rlhfv_jax.convert.plan import Source, plan
 from rlhfv_jax.models.presets import PRESETS, preset
@@ -40,7 +40,7 @@ original; peft is the adapters alone, for their base on the hub.
 
 def main(argv: list[str]) -> None:
   arguments = _parser().parse_args(argv)
-  malloc.keep_memory()
+  process.keep_memory()
   arguments.run(arguments)
 
 

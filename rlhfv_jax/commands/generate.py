@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rlhfv_jax import answers, files, malloc, models, sharding
+from rlhfv_jax import answers, files, models, process, sharding
 from rlhfv_jax.convert import workdir
 from rlhfv_jax.data import chat, images
 from rlhfv_jax.data.rows import Example, lengths
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
     raise ValueError(f'--doubts={a.doubts}: a probability between 0 and 1')
   if a.questions is not None and a.out is None:
     raise ValueError('--questions: --out says where the answers go')
-  malloc.keep_memory()
+  process.keep_memory()
   questions = [_one(a)] if a.questions is None else read(a.questions, a.images)
   asked = load(a.init, template=a.template, mesh=a.mesh)
   decoding = Decoding(

@@ -1,7 +1,10 @@
-"""The C allocator: what it is told before JAX computes anything."""
+"""This process: what it keeps, memory and programs, before JAX computes."""
 
 import ctypes
 import sys
+from pathlib import Path
+
+import jax
 
 # Names of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
@@ -20,3 +23,9 @@ def keep_memory() -> None:
     library.mallopt(M_MMAP_MAX, 0)
     library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
     library.mallopt(M_ARENA_MAX, 1)
+
+
+def keep_programs(folder: Path) -> None:
+  """Compiled programs stay in this folder, or in JAX_COMPILATION_CACHE_DIR."""
+  if not jax.config.jax_compilation_cache_dir:
+    jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))

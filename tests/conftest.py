@@ -3,13 +3,15 @@
 import jax
 import pytest
 from absl import flags
-from runs import run
+from runs import PROGRAMS, run
 
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
-# Most of the tests' time is compilation.
+# Most of the tests' time is compilation: little is optimized, nothing twice.
 jax.config.update('jax_disable_most_optimizations', True)
+jax.config.update('jax_compilation_cache_dir', PROGRAMS.name)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 # grain's workers read absl flags, which only `app.run` parses.
 flags.FLAGS.mark_as_parsed()
 

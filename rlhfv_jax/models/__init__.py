@@ -1,5 +1,6 @@
 """The models: pure functions of a nested dict with Hugging Face leaf names."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ __all__ = [
   'logps_of_hidden',
   'score_head',
   'scores',
+  'shapes',
   'split',
   'token_logps',
   'values',
@@ -59,3 +61,9 @@ def init(model: VLM, key: jax.Array) -> dict[str, Any]:
   # Under jit the forward pass of the trace is dropped and only init remains.
   made = jax.jit(model.init, static_argnames='method')
   return made(key, images, tokens, method='whole')['params']
+
+
+@functools.cache
+def shapes(model: VLM) -> Any:
+  """The tree that `init` would make, of shapes and dtypes alone."""
+  return jax.eval_shape(functools.partial(init, model), jax.random.key(0))

@@ -214,8 +214,7 @@ def start(s: Setup) -> adapt.Start:
 
 
 def abstract_params(s: Setup) -> Any:
-  like = jax.eval_shape(functools.partial(models.init, s.model),
-                        jax.random.key(0))  # fmt: skip
+  like = models.shapes(s.model)
   place = sharding.specs(like, s.mesh)
   return jax.tree.map(
     lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),

@@ -97,9 +97,7 @@ def alone(tmp_path_factory):
   return folder, digest(out)
 
 
-@pytest.mark.parametrize('processes', [
-  2, pytest.param(4, marks=pytest.mark.skip(reason='not seen to pass yet'))
-])  # fmt: skip
+@pytest.mark.parametrize('processes', [2, 4])
 def test_processes_end_in_the_same_losses_and_one_of_them_talks(
   tmp_path, alone, processes
 ):
@@ -117,7 +115,6 @@ def test_processes_end_in_the_same_losses_and_one_of_them_talks(
     assert digest(out) == digest(first)
 
 
-@pytest.mark.skip(reason='two processes do not stop after one step yet')
 def test_a_sigterm_to_one_saves_and_stops_all_and_any_number_goes_on(
   tmp_path, alone
 ):

@@ -188,6 +188,12 @@ def test_sigterm_saves_and_the_run_goes_on(tmp_path):
   assert 5 in [int(p.name) for p in (tmp_path / 'a/checkpoints').iterdir()]
   end, whole = run(tmp_path / 'a'), run(tmp_path / 'b')
   np.testing.assert_array_equal(end['norm']['weight'], whole['norm']['weight'])
+  logged = [
+    [(r['step'], r['loss']) for r in files.read_lines(tmp_path / name)
+     if 'loss' in r]
+    for name in ('a/metrics.jsonl', 'b/metrics.jsonl')
+  ]  # fmt: skip
+  assert logged[0] == logged[1]
 
 
 def test_a_rule_that_names_no_number_lists_those_there_are(tmp_path):

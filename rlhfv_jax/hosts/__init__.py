@@ -140,8 +140,8 @@ def last_step(step: int, *, asked: bool) -> int | None:
   if asked:
     # Who spoke first has said it for all.
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-      store().key_value_set('last_step', str(step + 2))
-  found = store().key_value_dir_get('last_step')
+      store().key_value_set('last/step', str(step + 2))
+  found = store().key_value_dir_get('last/')
   return int(found[0][1]) if found else None
 
 

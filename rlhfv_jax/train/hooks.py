@@ -92,10 +92,14 @@ class Log:
       self._metrics.write(step, row)
       self._bar.set_postfix_str(f'loss {row["loss"]:.4f}')
 
-  def finish(self, state) -> None:
-    """The last step's numbers, which no later step has fetched."""
+  def catch_up(self, state) -> None:
+    """The step in flight, whose numbers nobody has fetched yet."""
     if self._pending:
       self._report(*self._pending, state)
+      self._pending = None
+
+  def finish(self, state) -> None:
+    self.catch_up(state)
     self._bar.close()
 
 

@@ -69,10 +69,6 @@ def run(
   state = train.init_state(params, program.tx, program.labels, mesh)
   checkpoints = Checkpoints(folder / 'checkpoints', keep=config.keep)
 
-  def save(step, state):
-    part = state.replace(params=saved(state.params))
-    checkpoints.save(step, part, feed.get_state())
-
   like = state.replace(params=saved(state.params))
   if restored := checkpoints.restore(like, feed.get_state()):
     found, position = restored
@@ -84,6 +80,12 @@ def run(
     metrics, name=name, start=start, steps=config.steps, every=config.log_every,
     examine=hooks.examine(program, hyper, folder),
   )  # fmt: skip
+
+  def save(step, state):
+    log.catch_up(state)
+    part = state.replace(params=saved(state.params))
+    checkpoints.save(step, part, feed.get_state())
+
   beside = [log, hooks.save_every(config.save_every, config.steps, save)]
   if held_out is not None:
     evaluate = hooks.evaluate_every(

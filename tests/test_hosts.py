@@ -1,7 +1,6 @@
 """Many processes on this machine, over gloo: one run, one end, equal bits."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import MAIN
+from runs import ENV, MAIN
 
 from rlhfv_jax import files
 
@@ -30,8 +29,8 @@ def start(processes, *args, module=MANY, devices=DEVICES, each=None, cwd=ROOT):
   found = []
   for p in range(processes):
     how = f'localhost:{port},{processes},{p}' if processes > 1 else ''
-    env = os.environ | {
-      'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT),
+    env = ENV | {
+      'PYTHONPATH': str(ROOT),
       'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
       'XLA_FLAGS': '--xla_force_host_platform_device_count='
       f'{devices // processes}',

@@ -16,7 +16,7 @@ setup(
   long_description_content_type='text/markdown',
   license='Apache-2.0',
   python_requires='>=3.11',
-  packages=find_packages(include=['rlhfv_jax*', 'configs', 'launch*']),
+  packages=find_packages(include=['rlhfv_jax*', 'configs*', 'launch*']),
   package_data={
     'rlhfv_jax': [
       'report/*.css',

@@ -51,6 +51,7 @@ def playroom() -> ConfigDict:
   c.init = ''  # weights to begin with: what `convert import` made; empty: none
 
   c.world = ConfigDict()  # what the pictures show: playroom/scene.py World
+  c.world.told = False  # in words too, before the first question
   c.model = model('muffin')
   c.chat = ConfigDict({'template': 'playroom', 'score_template': False})
   c.image = ConfigDict({'size': 96, 'policy': 'squash'})
@@ -80,6 +81,9 @@ def playroom() -> ConfigDict:
   c.feedback.pairs = 1400
   c.feedback.dev_pairs = 128
   c.feedback.temperature = 0.7
+  # How often who corrects believes a wrong claim, and a fourth as often doubts
+  # a right one; the development pairs are always corrected with care.
+  c.feedback.noise = 0.0
   c.feedback.batch = 128
   c.feedback.round = 512  # pictures asked about at a time
 
@@ -92,7 +96,9 @@ def playroom() -> ConfigDict:
   c.data.source = ''  # KIND:PATH; empty: the playroom
   c.data.pairs = 'corrections'  # or rankings: what of the playroom is learned
   c.data.dev = 0.05  # share of its pictures that is only looked at
-  c.data.diff = 'exact'  # spans of the annotator, or 'muffin' on token ids
+  # What was corrected: exact are the annotator's spans, replaced those without
+  # pure insertions and deletions, muffin the released code's diff of token ids.
+  c.data.diff = 'exact'
   c.data.buckets = 1  # static shapes, each compiled once
   c.data.workers = 0  # processes that read ahead; 0: threads of this one
   # How training looks at its pictures: none changes nothing, trusted nothing

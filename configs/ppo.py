@@ -134,11 +134,16 @@ def ablation(c: ConfigDict) -> None:
 def small(c: ConfigDict) -> None:
   """Seconds instead of minutes, for tests: every stage, no quality."""
   common.small(c)
-  c.ppo.update({'count': 64, 'rollout': 16, 'max_new': 24, 'slots': 16})
-  c.ppo.update({'score_batch': 16, 'tell': 2, 'tell_every': 1})
+  few(c)
   c.train.update({'batch': 8, 'steps': 12})
   for arm in c.arms.values():
     arm.train.batch = 16
+
+
+def few(c: ConfigDict) -> None:
+  """Rollouts of a few short answers."""
+  c.ppo.update({'count': 64, 'rollout': 16, 'max_new': 24, 'slots': 16})
+  c.ppo.update({'score_batch': 16, 'tell': 2, 'tell_every': 1})
 
 
 def real(name: str) -> Callable[[ConfigDict], None]:

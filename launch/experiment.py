@@ -33,11 +33,14 @@ UPSTREAM = {
   'base': _TOLD,
   'feedback': (*_TOLD, 'feedback', 'evaluate'),
   'rankings': (*_TOLD, 'feedback', 'rankings', 'evaluate'),
+  'reward': (*_TOLD, 'feedback', 'rankings', 'evaluate', 'reward'),
 }
 # What is an arm's own: runs that differ in nothing else share a home.
-OWN = ('loss', 'train', 'objective', 'lora', 'data', 'reference')
+OWN = ('loss', 'train', 'objective', 'lora', 'data', 'reference', 'ppo')
+# What an arm that learns from rankings needs to be a run of its own.
 RANKED = ('eyes', 'base', 'feedback', 'rankings', 'reference', 'train',
           'evaluate', 'report')  # fmt: skip
+REWARDED = ('eyes', 'base', 'rankings', 'reward', 'train', 'evaluate', 'report')
 # Neither changes what comes out.
 SILENT = ('stages', 'workdir', 'name', 'arms')
 
@@ -51,8 +54,13 @@ def told(config: ConfigDict, *, without: Sequence[str] = ()) -> list[str]:
   return [k for k in sorted(config) if k not in (*SILENT, *without)]
 
 
-def of_arm(config: ConfigDict, arm: Mapping | None, seed: int) -> ConfigDict:
-  return problem.overridden(config, {**(arm or {}), 'seed': seed})
+def of_arm(config: ConfigDict, arm: Mapping, seed: int) -> ConfigDict:
+  return problem.overridden(config, {**arm, 'seed': seed})
+
+
+def untrained(arm: Mapping) -> bool:
+  """Whether it is the base model, as it was before it learned from feedback."""
+  return arm.get('train', {}).get('steps') == 0
 
 
 def home(arm: ConfigDict, folder: Path) -> Path:
@@ -91,17 +99,15 @@ class Bench:
       model = digest(arm, ('model', 'chat', 'init'))
       programs = self._programs.setdefault(model, {})
       self._setups[place] = made._replace(programs=programs)
-    s = self._setups[place]._replace(config=arm)
-    for stage in ('eyes', 'base', 'feedback'):
+    s = self._setups[place]
+    for stage in needed(arm):
       STAGES[stage](s)
-    if arm.data.pairs == 'rankings':
-      STAGES['rankings'](s)
-    return s
+    return s._replace(config=arm)
 
-  def scores(self, arm: Mapping | None, seed: int) -> dict[str, Any]:
+  def scores(self, arm: Mapping, seed: int, called: str) -> dict[str, Any]:
     """Trains and measures an arm, or finds that done."""
     config = of_arm(self.config, arm, seed)
-    if arm is None:
+    if untrained(arm):
       point = f'base-{digest(config, (*_TOLD, "evaluate"))}'
     else:
       point = f'arm-{digest(config, told(config))}'
@@ -110,9 +116,9 @@ class Bench:
       return files.read_json(path)
     s = self.setup(config)
     params = problem.base(s)
-    if arm is not None:
+    if not untrained(arm):
       place = self.folder / 'points' / point
-      align.align(s, config, place, point)
+      align.align(s, config, place, f'{called}, seed {seed}')
       params = place / 'params'
     place = self.folder / 'asked' / f'seed{seed}'
     found = measure.scores(
@@ -122,6 +128,15 @@ class Bench:
     return found
 
 
+def needed(arm: ConfigDict) -> tuple[str, ...]:
+  """The stages that an arm begins with."""
+  if arm.objective == 'ppo':
+    return ('eyes', 'base', 'rankings', 'reward')
+  if arm.data.pairs == 'rankings':
+    return ('eyes', 'base', 'rankings')
+  return ('eyes', 'base', 'feedback')
+
+
 def commands(
   experiment: Mapping, *, config: str, folder: Path, runs: Sequence[int],
   through: str,
@@ -129,13 +144,18 @@ def commands(
   """A command an arm and seed, each with a folder of its own."""
   for seed in runs:
     for name, arm in experiment['arms'].items():
-      if arm is None:
+      if untrained(arm):
         continue  # every run measures its base
-      keys = provenance.flat({**arm, 'seed': seed})
-      if arm.get('data', {}).get('pairs') == 'rankings':
+      keys, named = provenance.flat({**arm, 'seed': seed}), config
+      if arm.get('objective') == 'ppo':
+        keys['stages'] = REWARDED
+      elif arm.get('data', {}).get('pairs') == 'rankings':
         keys['stages'] = RANKED
+      if keys.get('model.vision', '') is None:  # no flag can say that
+        named += ',blind'
+        del keys['model.vision']
       where = folder / f'{name}-seed{seed}'.replace(' ', '_').replace('/', '-')
-      parts = [f'--config={config}', f'--workdir={where}']
+      parts = [f'--config={named}', f'--workdir={where}']
       parts += [f'--config.{k}={v}' for k, v in keys.items()]
       yield ' '.join([through, *map(shlex.quote, parts)])
 
@@ -154,7 +174,7 @@ def run(
     for name, experiment in every.items():
       for arm, overrides in experiment['arms'].items():
         try:
-          scores = bench.scores(overrides, seed)
+          scores = bench.scores(overrides, seed, f'{name}: {arm}')
           values = {k: v['value'] for k, v in scores.items()}
           found[name].append({'arm': arm, 'seed': seed} | values)
         except Exception:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rlhfv_jax import hosts
 from rlhfv_jax.data import sources
 from rlhfv_jax.data.rows import Example
-from rlhfv_jax.playroom import annotator, dataset
+from rlhfv_jax.playroom import annotator, captions, careless, dataset
 from rlhfv_jax.playroom.language import DESCRIBE
 from rlhfv_jax.playroom.picture import draw, png
-from rlhfv_jax.playroom.scene import Scene, World
+from rlhfv_jax.playroom.scene import Scene, World, rng_of
 
 # Pictures that the base model was not trained on.
 FIRST = 1_000_000
@@ -24,9 +24,26 @@ def question(scene: Scene, text: str, *, id: str = '') -> Example:
   return Example(id or scene.id, png(draw(scene)), (('user', text),))
 
 
-def correction(asked: Example, scene: Scene, said: str) -> Example | None:
-  """The pair (corrected, said) with its spans; None where nothing is wrong."""
-  mended = annotator.correct(scene, said)
+def described(world: World, scenes: Sequence[Scene]) -> list[Example]:
+  """A request to describe each scene, every phrasing in turn.
+
+  So what is corrected is not tied to one of them.
+  """
+  return [
+    question(scene, captions.asked(scene, DESCRIBE[i % len(DESCRIBE)], world))
+    for i, scene in enumerate(scenes)
+  ]
+
+
+def correction(
+  asked: Example, scene: Scene, said: str, *, noise: float = 0.0
+) -> Example | None:
+  """The pair (corrected, said) with its spans; None where nothing is wrong.
+
+  `noise` is how often who corrects believes what is wrong.
+  """
+  rng = rng_of(scene, careless.STREAM)
+  mended = annotator.correct(careless.seen(scene, said, rng, noise), said)
   if mended is None:
     return None
   return Example(
@@ -40,7 +57,7 @@ def correction(asked: Example, scene: Scene, said: str) -> Example | None:
 
 def pairs(
   world: World, split: str, *, seed: int, round_size: int, answer: Answer,
-  folder: Path,
+  folder: Path, noise: float = 0.0,
 ) -> Iterator[Example]:  # fmt: skip
   """Corrections without end: a round of pictures, answers, and what was wrong.
 
@@ -51,16 +68,12 @@ def pairs(
     scenes = list(
       dataset.scenes(world, split, round_size, seed=seed, start=start)
     )
-    # Every phrasing in turn: what is corrected is not tied to one of them.
-    asked = [
-      question(scene, DESCRIBE[i % len(DESCRIBE)])
-      for i, scene in enumerate(scenes)
-    ]
+    asked = described(world, scenes)
     number = (start - FIRST) // round_size
     path = folder / f'answers-{split}-{number:03d}.jsonl'
     said = answer(asked, path=path, name=f'answers {split} {number + 1}')
     found = [
-      correction(q, scene, a['answer'])
+      correction(q, scene, a['answer'], noise=noise)
       for q, scene, a in zip(asked, scenes, said, strict=True)
     ]
     found = [pair for pair in found if pair is not None]
@@ -75,13 +88,13 @@ def pairs(
 
 def collect(
   world: World, split: str, n: int, *, seed: int, round_size: int,
-  answer: Answer, folder: Path, path: Path,
+  answer: Answer, folder: Path, path: Path, noise: float = 0.0,
 ) -> sources.Source:  # fmt: skip
   """The first n corrections, in a file that is written once they are there."""
   if not hosts.there(path):
     found, endless = [], pairs(
       world, split, seed=seed, round_size=round_size, answer=answer,
-      folder=folder,
+      folder=folder, noise=noise,
     )  # fmt: skip
     while len(found) < n:
       found.append(next(endless))

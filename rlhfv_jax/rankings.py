@@ -17,7 +17,6 @@ from rlhfv_jax.data import sources
 from rlhfv_jax.data.rows import Example
 from rlhfv_jax.feedback import FIRST, Answer
 from rlhfv_jax.playroom import annotator, dataset
-from rlhfv_jax.playroom.language import DESCRIBE
 from rlhfv_jax.playroom.scene import Scene, World, rng_of
 
 
@@ -47,10 +46,7 @@ def pairs(
     scenes = list(
       dataset.scenes(world, split, round_size, seed=seed, start=start)
     )
-    asked = [
-      feedback.question(scene, DESCRIBE[i % len(DESCRIBE)])
-      for i, scene in enumerate(scenes)
-    ]
+    asked = feedback.described(world, scenes)
     again = [replace(one, id=f'{one.id}-again') for one in asked]
     number = (start - FIRST) // round_size
     path = folder / f'answers-{split}-{number:03d}.jsonl'

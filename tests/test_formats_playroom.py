@@ -16,6 +16,7 @@ from rlhfv_jax.playroom.truth import unsupported
     ('describe', dataset.describe_rows),
     ('questions', dataset.question_rows),
     ('looks', dataset.look_rows),
+    ('teacher', dataset.teacher_rows),
   ],
 )
 def test_rows_are_those_the_base_model_is_trained_on(task, rows):

@@ -82,6 +82,16 @@ def test_another_config_in_the_same_folder_says_what_differs(tmp_path):
     provenance.claim(tmp_path, other)
 
 
+def test_an_override_of_none_leaves_a_part_out():
+  config = options.load('configs/ddpo.py')
+  blind = problem.overridden(config, {'model': {'vision': None}})
+  assert blind.model.vision is None and config.model.vision is not None
+  assert blind.model.text == config.model.text
+  for wrong in ({'model': {'visoin': None}}, {'los': {'gamma': 1.0}}):
+    with pytest.raises(KeyError):
+      problem.overridden(config, wrong)
+
+
 def test_an_unwritable_workdir_is_a_sentence(tmp_path):
   (tmp_path / 'file').write_text('in the way')
   with pytest.raises(ValueError, match='cannot be written'):

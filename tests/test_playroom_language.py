@@ -7,7 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhfv_jax.playroom import dataset
-from rlhfv_jax.playroom.captions import noisy_caption, true_caption
+from rlhfv_jax.playroom.captions import (
+  asked,
+  noisy_caption,
+  true_caption,
+  wordy_caption,
+)
 from rlhfv_jax.playroom.claims import CATEGORIES, mentions, parse, read, unread
 from rlhfv_jax.playroom.language import (
   NUMBER_WORDS,
@@ -173,9 +178,9 @@ def test_a_second_mention_is_a_wrong_object_and_counts_once():
 @fast
 @given(scenes)
 def test_closed_questions_are_answered_by_the_scene(scene):
-  asked = ask(scene, np.random.default_rng(scene.index), n=5)
-  assert len(set(asked)) == 5
-  for one in asked:
+  five = ask(scene, np.random.default_rng(scene.index), n=5)
+  assert len(set(five)) == 5
+  for one in five:
     kind = next(
       k for k in KINDS if {k, plural(k)} & set(TOKEN.findall(one.text))
     )
@@ -195,9 +200,9 @@ def test_closed_questions_are_answered_by_the_scene(scene):
 def test_yes_and_no_are_balanced_and_nothing_held_out_is_asked():
   scenes = [sample(WORLD, 'train', index=i) for i in range(800)]
   rng = np.random.default_rng(0)
-  asked = [(s, q) for s in scenes for q in ask(s, rng)]
-  closed = [(s, q) for s, q in asked if q.form == 'yesno']
-  assert 0.45 < len(closed) / len(asked) < 0.55
+  every = [(s, q) for s in scenes for q in ask(s, rng)]
+  closed = [(s, q) for s, q in every if q.form == 'yesno']
+  assert 0.45 < len(closed) / len(every) < 0.55
   assert 0.42 < np.mean([q.answer == 'yes' for _, q in closed]) < 0.55
   no = [(s, q.text.split()[-1][:-1]) for s, q in closed if q.answer == 'no']
   assert not any(kind in HELD_OUT[s.room] for s, kind in no)
@@ -213,3 +218,37 @@ def test_the_vocabulary_holds_every_word_of_every_row():
   used = {token for text in texts for token in TOKEN.findall(text)}
   assert used <= known
   assert len(known) == len(vocabulary()) < 80
+
+
+@fast
+@given(scenes)
+def test_a_told_scene_is_all_there_is_before_the_first_question(scene):
+  told = replace(WORLD, told=True)
+  assert asked(scene, 'what can you see?', WORLD) == 'what can you see?'
+  said = asked(scene, 'what can you see?', told)
+  assert said == f'{true_caption(scene)} what can you see?'
+  for rows in (dataset.describe_rows, dataset.question_rows):
+    (plain,) = rows(WORLD, 'train', 1, start=scene.index)
+    (row,) = rows(told, 'train', 1, start=scene.index)
+    there = sample(WORLD, 'train', index=scene.index)
+    first, *rest = row['turns']
+    assert first == ('user', asked(there, plain['turns'][0][1], told))
+    assert rest == plain['turns'][1:] and row['answers'] == plain['answers']
+  for records in (dataset.describe_records, dataset.question_records):
+    for record in records(told, 'dev', 1, start=scene.index):
+      assert record['question'].startswith(
+        true_caption(sample(WORLD, 'dev', index=scene.index))
+      )
+
+
+@fast
+@given(scenes)
+def test_a_wordy_caption_is_true_of_five_places(scene):
+  text = wordy_caption(scene)
+  assert not unsupported(scene, text) and not left_out(scene, text)
+  assert text.count('.') == 5
+  there = {group.place for group in scene.groups}
+  for part in text.split('. '):
+    (place,) = [place for place in PLACES if f'at the {place} ' in part]
+    assert ('nothing' in part) == (place not in there)
+  assert set(TOKEN.findall(text)) <= set(vocabulary())

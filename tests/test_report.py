@@ -13,6 +13,7 @@ from PIL import Image
 
 from rlhfv_jax import files, report
 from rlhfv_jax.report import findings
+from rlhfv_jax.report.diagnosis import diagnose
 from rlhfv_jax.report.gallery import gallery, marked
 
 _CATEGORIES = ('object', 'attribute', 'position', 'number')
@@ -198,6 +199,27 @@ def test_plots_follow_the_page_and_stand_beside_it(html, workdir):
   assert 'var(--ink)' in figures and 'var(--series-1)' in figures
   colours = set(re.findall(r'#[0-9a-f]{6}\b', figures))
   assert colours <= {'#ffffff', '#000000'}, colours
+
+
+def test_what_is_wrong_with_the_curves_is_said_beside_them(tmp_path):
+  sick = [
+    {
+      'step': k,
+      'loss/dpo': 0.6931 - 0.02 * (k - 1),
+      'logps/chosen': -0.3 - 0.01 * k,
+    }
+    for k in range(1, 9)
+  ]
+  healthy = [row | {'logps/chosen': -0.3} for row in sick]
+  for stage, rows in (('', healthy), ('arms/sick', sick), ('base', healthy)):
+    files.write_lines(tmp_path / stage / 'metrics.jsonl', rows)
+  text = report.write(tmp_path).read_text('utf-8')
+  stages = text.partition('id="training"')[2].split('<details')[1:]
+  by_name = {re.search('<summary>([^,]+)', part)[1]: part for part in stages}
+  told = diagnose(sick)
+  assert len(told) == 1 and told[0] in unescape(by_name['arms/sick'])
+  assert by_name['arms/sick'].startswith(' open')
+  assert by_name['base'].startswith('>') and text.count('class="told"') == 1
 
 
 def test_what_is_missing_is_said(tmp_path):

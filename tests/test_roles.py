@@ -9,6 +9,7 @@ from test_tokenizer import folder
 
 from rlhfv_jax.data import chat, segments
 from rlhfv_jax.data.encode import encode
+from rlhfv_jax.data.example import RowError
 from rlhfv_jax.data.rows import Example, assemble, lengths, pack, prompts
 
 N = 10_000
@@ -195,3 +196,26 @@ def unchanged_by_buckets(made):
           said = np.concatenate([along[:shared], along[at : at + rest]])
           np.testing.assert_array_equal(said, made[i].roles[c])
           assert (along > 0).sum() == (said > 0).sum()
+
+
+def test_insertions_and_deletions_can_go_without_weight(tokenizers):
+  template = chat.template('vicuna_v1')
+  tokenizer = chat.fit(tokenizers['bytes'], template)
+  turns = (('user', 'what is there?'),)
+  answers = ('a red cup and a ball', 'a cup and a box')
+
+  def corrected(diff, spans=None):
+    example = Example('1', None, turns, answers, spans)
+    row = encode(example, tokenizer, template, image_tokens=0, diff=diff)
+    words = [tokenizer.convert_ids_to_tokens(ids) for ids in row.answers]
+    return [
+      [w.lstrip('Ġ') for w, role in zip(*one, strict=True) if role == 2]
+      for one in zip(words, (r[-len(w) :] for r, w in
+                             zip(row.roles, words, strict=True)), strict=True)
+    ]  # fmt: skip
+
+  exact, replaced = corrected('exact'), corrected('replaced')
+  assert ''.join(exact[0]) == 'redball' and ''.join(replaced[0]) == 'ball'
+  assert exact[1] == replaced[1]
+  with pytest.raises(RowError, match='do not pair up.*diff=.exact'):
+    corrected('replaced', (((0, 1, 'other'),), ()))

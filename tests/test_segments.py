@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhfv_jax.data.segments import gaps, roles_from_spans, spans
+from rlhfv_jax.data.segments import gaps, replaced, roles_from_spans, spans
 
 _WORDS = [
   'a',
@@ -118,6 +118,17 @@ def test_a_category_is_allowed_and_empty_spans_meet_nothing():
   ]
   assert roles_from_spans([(3, 3)], offsets).tolist() == [1] * 5
   assert roles_from_spans([], offsets).tolist() == [1] * 5
+
+
+def test_insertions_and_deletions_can_be_left_out():
+  chosen = 'there is a red cup. there is a ball.'
+  rejected = 'there is a cup. there is a box. there is a tree.'
+  both = spans(chosen, rejected)
+  assert _text(chosen, both[0]) == [' red', 'ball', '']
+  assert _text(rejected, both[1]) == ['', 'box', ' there is a tree.']
+  new, old = replaced(*both)
+  assert _text(chosen, new) == ['ball'] and _text(rejected, old) == ['box']
+  assert replaced([], []) == ([], [])
 
 
 def test_an_inserted_word_takes_its_space_not_its_neighbour():

@@ -15,7 +15,7 @@ from rlhfv_jax.data.example import (
 )
 from rlhfv_jax.data.rows import Row
 
-DIFFS = ('exact', 'muffin')
+DIFFS = ('exact', 'replaced', 'muffin')
 
 
 def encode(
@@ -32,9 +32,10 @@ def encode(
   """A row whose answers are scored with their stop.
 
   Corrected are the tokens that meet the example's spans, or those of a word
-  diff where it has none; with diff='muffin', what the original's diff of the
-  whole rows says. Of a lone answer's conversation the earlier answers are
-  scored too. `suffix` follows each answer and is not scored.
+  diff where it has none; with diff='replaced', without pure insertions and
+  deletions; with 'muffin', what the original's diff of the whole rows says. Of
+  a lone answer's conversation the earlier answers are scored too. `suffix`
+  follows each answer and is not scored.
   """
   way = Way.of(
     tokenizer, template, image_tokens=image_tokens, image_token=image_token,
@@ -221,8 +222,20 @@ def _corrected(
     spans = segments.spans(*example.answers)
   if spans is None:
     return [np.ones(len(path.ids), np.int8) for path in paths]
+  if diff == 'replaced' and len(paths) == 2:
+    spans = _replaced(spans)
   gap = template.answer.index('{')
   return [
     segments.roles_from_spans(each, path.offsets - path.begin - gap)
     for each, path in zip(spans, paths, strict=True)
   ]
+
+
+def _replaced(spans: Sequence[Sequence]) -> tuple[list, list]:
+  if len(spans[0]) != len(spans[1]):
+    raise RowError(
+      'spans that do not pair up',
+      f'{len(spans[0])} in the chosen answer and {len(spans[1])} in the '
+      "rejected one, so nobody knows what was inserted: take diff='exact'",
+    )
+  return segments.replaced(*spans)

@@ -46,6 +46,19 @@ def roles_from_spans(
   return np.where((start < end).any(axis=1), 2, 1).astype(np.int8)
 
 
+def replaced(
+  chosen: Sequence[Sequence], rejected: Sequence[Sequence]
+) -> tuple[list[Sequence], list[Sequence]]:
+  """Of spans that pair up one to one, those where one text took the place of
+  another: neither insertions nor deletions."""
+  pairs = [
+    (new, old)
+    for new, old in zip(chosen, rejected, strict=True)
+    if new[0] < new[1] and old[0] < old[1]
+  ]
+  return [new for new, _ in pairs], [old for _, old in pairs]
+
+
 def gaps(
   old: Sequence[str], new: Sequence[str]
 ) -> list[tuple[int, int, int, int]]:

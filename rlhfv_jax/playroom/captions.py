@@ -6,13 +6,34 @@ from dataclasses import replace
 
 import numpy as np
 
-from rlhfv_jax.playroom.language import describe
+from rlhfv_jax.playroom.language import NOTHING, describe
 from rlhfv_jax.playroom.scene import PLACES, USUAL, Group, Scene, World
+
+WORDY = 5  # sentences, whatever there is
 
 
 def true_caption(scene: Scene, rng: np.random.Generator | None = None) -> str:
   """All that is there, in reading order, or in a random one."""
   return _tell(list(scene.groups), rng)
+
+
+def asked(scene: Scene, request: str, world: World) -> str:
+  """The request, after the scene in words where the world is told."""
+  return f'{true_caption(scene)} {request}' if world.told else request
+
+
+def wordy_caption(scene: Scene) -> str:
+  """All that is there, and what is not: a sentence each for five places.
+
+  As somebody tells it who sees better and says more than the model.
+  """
+  there = {group.place: describe(group) for group in scene.groups}
+  empty = [place for place in PLACES if place not in there]
+  told = there | {
+    place: f'at the {place} there is {NOTHING}.'
+    for place in empty[: WORDY - len(there)]
+  }
+  return ' '.join(told[place] for place in PLACES if place in told)
 
 
 def noisy_caption(scene: Scene, rng: np.random.Generator, world: World) -> str:

@@ -7,7 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rlhfv_jax.playroom.captions import noisy_caption
+from rlhfv_jax.playroom.captions import (
+  asked,
+  noisy_caption,
+  wordy_caption,
+)
 from rlhfv_jax.playroom.language import DESCRIBE
 from rlhfv_jax.playroom.picture import SIZE, draw, png
 from rlhfv_jax.playroom.questions import Question, ask, look_around
@@ -60,11 +64,29 @@ def describe_rows(
   return rows
 
 
+def teacher_rows(
+  world: World,
+  split: str,
+  n: int,
+  *,
+  seed: int = 0,
+  start: int = 0,
+  size: int = SIZE,
+) -> list[dict]:
+  """Pictures as a stronger, wordier model would describe them."""
+  rows = []
+  for scene in scenes(world, split, n, seed=seed, start=start):
+    request, _ = captioned(scene, world)
+    turns = [('user', request)]
+    rows.append(_row(scene, 'teacher', turns, wordy_caption(scene), size))
+  return rows
+
+
 def captioned(scene: Scene, world: World) -> tuple[str, str]:
   """A request to describe the scene, and its noisy caption."""
   rng = rng_of(scene, CAPTION_STREAM)
   request = DESCRIBE[rng.integers(len(DESCRIBE))]
-  return request, noisy_caption(scene, rng, world)
+  return asked(scene, request, world), noisy_caption(scene, rng, world)
 
 
 def question_rows(
@@ -79,7 +101,9 @@ def question_rows(
 ) -> list[dict]:
   """Pictures with several closed questions each, truly answered."""
   return [
-    _asked(scene, ask(scene, rng_of(scene, QUESTION_STREAM), n=per_row), size)
+    _several(
+      scene, ask(scene, rng_of(scene, QUESTION_STREAM), n=per_row), world, size
+    )
     for scene in scenes(world, split, n, seed=seed, start=start)
   ]
 
@@ -95,16 +119,20 @@ def look_rows(
 ) -> list[dict]:
   """Pictures looked at place by place: what trains the eyes fastest."""
   return [
-    _asked(scene, look_around(scene, rng_of(scene, LOOK_STREAM)), size)
+    _several(scene, look_around(scene, rng_of(scene, LOOK_STREAM)), world, size)
     for scene in scenes(looked_at(world), split, n, seed=seed, start=start)
   ]
 
 
-def _asked(scene: Scene, asked: list[Question], size: int) -> dict:
+def _several(
+  scene: Scene, questions: list[Question], world: World, size: int
+) -> dict:
   turns = []
-  for question in asked:
+  for question in questions:
     turns += [('user', question.text), ('assistant', question.answer)]
-  return _row(scene, asked[0].form, turns[:-1], asked[-1].answer, size)
+  turns[0] = 'user', asked(scene, questions[0].text, world)
+  last = questions[-1].answer
+  return _row(scene, questions[0].form, turns[:-1], last, size)
 
 
 def _row(scene: Scene, task: str, turns, answer: str, size: int) -> dict:
@@ -121,7 +149,7 @@ def describe_records(
 ) -> list[dict]:
   """Truth records with the one request that benchmarks make."""
   return [
-    {**truth_record(scene), 'question': DESCRIBE[0]}
+    {**truth_record(scene), 'question': asked(scene, DESCRIBE[0], world)}
     for scene in scenes(world, split, n, seed=seed, start=start)
   ]
 
@@ -138,13 +166,13 @@ def question_records(
   """Truth records with a closed question each, its type and its answer."""
   records = []
   for scene in scenes(world, split, n, seed=seed, start=start):
-    asked = ask(scene, rng_of(scene, QUESTION_STREAM), n=per_scene)
-    for turn, question in enumerate(asked):
+    questions = ask(scene, rng_of(scene, QUESTION_STREAM), n=per_scene)
+    for turn, question in enumerate(questions):
       records.append(
         {
           **truth_record(scene),
           'id': f'{scene.id}-{turn}',
-          'question': question.text,
+          'question': asked(scene, question.text, world),
           'answer': question.answer,
           'type': question.form,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlhfv_jax.playroom import annotator
+from rlhfv_jax.playroom import annotator, captions
 from rlhfv_jax.playroom.language import DESCRIBE
 from rlhfv_jax.playroom.picture import SIZE, draw, png
 from rlhfv_jax.playroom.questions import ask
@@ -40,7 +40,7 @@ def prompts(
     yield {
       'id': f'{scene.id}-prompt',
       'image': png(draw(scene, size)),
-      'turns': [('user', asked)],
+      'turns': [('user', captions.asked(scene, asked, world))],
       'facts': tuple(annotator.facts(scene, rng_of(scene, FACT_STREAM))),
       'origin': 'playroom',
       'extra': extra,

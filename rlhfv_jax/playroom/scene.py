@@ -90,6 +90,7 @@ class World:
   say_colour: float = 0.65
   say_number: float = 0.65
   say_place: float = 0.65
+  told: bool = False  # all that is there is said before the first question
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhfv_jax.report import findings, frame, rewards
+from rlhfv_jax.report.diagnosis import diagnose
 from rlhfv_jax.report.findings import Metric, Row, Score
 from rlhfv_jax.report.frame import fill, missing, stressed
 from rlhfv_jax.report.gallery import Answer, Pictures, gallery
@@ -159,18 +160,28 @@ def _training(
   figures: Mapping[str, str],
   experiment: str,
 ) -> str:
-  """The curves of each stage, folded away behind the first."""
+  """The curves of each stage and what is wrong with them.
+
+  They are folded away behind the first, and where nothing is wrong.
+  """
   parts = []
   for stage, rows in metrics.items():
     if (name := curves_name(stage)) in figures:
       title = escape(experiment if stage == '.' else stage)
       steps = max(row['step'] for row in rows)
       caption = 'Lines are training batches, points held-out data.'
+      told = diagnose(rows)
+      state = '' if parts and not told else ' open'
       parts.append(
-        f'<details{"" if parts else " open"}><summary>{title}, {steps} steps'
-        f'</summary>{_figure(figures, name, caption)}</details>'
+        f'<details{state}><summary>{title}, {steps} steps</summary>'
+        f'{_told(told)}{_figure(figures, name, caption)}</details>'
       )
   return ''.join(parts) or missing('No training was logged.')
+
+
+def _told(sentences: Sequence[str]) -> str:
+  items = ''.join(f'<li>{escape(one)}</li>' for one in sentences)
+  return f'<ul class="told">{items}</ul>' if items else ''
 
 
 def _provenance(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:

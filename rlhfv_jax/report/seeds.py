@@ -45,8 +45,20 @@ def paired(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
   return {'difference': mean, 'low': low, 'high': high, 'p': p, 'n': n}
 
 
-def by_seed(rows: Sequence[Row], arm: str, metric: str) -> dict[int, float]:
-  return {r['seed']: r[metric] for r in rows if r['arm'] == arm and metric in r}
+def by_seed(
+  rows: Sequence[Row], arm: str | Sequence[str], metric: str
+) -> dict[int, float]:
+  """Of several arms their mean, for the seeds that have all of them."""
+  arms = {arm} if isinstance(arm, str) else set(arm)
+  found: dict[int, dict[str, float]] = {}
+  for row in rows:
+    if row['arm'] in arms and metric in row:
+      found.setdefault(row['seed'], {})[row['arm']] = row[metric]
+  return {
+    seed: float(np.mean(list(values.values())))
+    for seed, values in found.items()
+    if len(values) == len(arms)
+  }
 
 
 def verdict(test: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def collect(s: Setup) -> None:
     feedback.collect(
       problem.world(s), split, n, seed=s.config.seed, round_size=c.round,
       answer=answer, folder=folder, path=folder / f'{split}.parquet',
+      noise=c.noise if split == 'train' else 0.0,
     )  # fmt: skip
 
 

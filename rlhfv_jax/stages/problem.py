@@ -277,7 +277,10 @@ def program(
 
 
 def overridden(config: ConfigDict, overrides: Mapping) -> ConfigDict:
-  """A copy with some keys changed; a wrong key is an error."""
+  """A copy with some keys changed, or left out by None; a wrong one is an
+  error."""
   copy = config.copy_and_resolve_references().lock()
-  copy.update(overrides)
+  for key, value in overrides.items():
+    part = isinstance(value, Mapping | ConfigDict) and key in copy
+    copy[key] = overridden(copy[key], value) if part else value
   return copy

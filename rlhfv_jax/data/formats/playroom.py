@@ -2,6 +2,7 @@
 
 playroom:SPLIT[/TASK[/N]] with the splits of playroom/scene.py and the tasks
 describe    a noisy caption to learn, as the base model is trained on
+teacher     all that is there and some of what is not, truly told
 questions   closed questions, truly answered
 looks       what is at each place
 pairs       a wrong caption, and the same with only what is wrong corrected
@@ -22,6 +23,7 @@ from rlhfv_jax.playroom.truth import unsupported
 
 ROWS = {
   'describe': dataset.describe_rows,
+  'teacher': dataset.teacher_rows,
   'questions': dataset.question_rows,
   'looks': dataset.look_rows,
 }

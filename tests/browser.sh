@@ -5,7 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 wanted=()
-command -v chromium chromedriver >/dev/null || wanted+=(chromium chromium-driver)
+command -v chromium >/dev/null && command -v chromedriver >/dev/null ||
+  wanted+=(chromium chromium-driver)
 command -v npm >/dev/null || wanted+=(npm)
 if [ ${#wanted[@]} -gt 0 ]; then
   sudo=$([ "$(id -u)" = 0 ] || echo sudo)

@@ -86,16 +86,21 @@ def saved(browser) -> None:
 
 
 def theme(browser, name: str) -> None:
+  """Light or dark, once the page has been painted so."""
   browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {
     'features': [{'name': 'prefers-color-scheme', 'value': name}]
   })  # fmt: skip
+  until(browser, f"matchMedia('(prefers-color-scheme: {name})').matches")
+  browser.execute_async_script(
+    'const done = arguments[0];'
+    'requestAnimationFrame(() => requestAnimationFrame(done));'
+  )
 
 
 def shoot(browser, name: str, *themes: str) -> None:
   """A picture of the page, where somebody wants one: small, as docs have."""
   for chosen in themes if SHOTS else ():
     theme(browser, chosen)
-    time.sleep(0.3)
     file = Path(SHOTS) / f'annotate-{name}-{chosen}.png'
     browser.save_screenshot(str(file))
     with Image.open(file) as picture:
@@ -141,7 +146,6 @@ def violations(browser, where: str) -> None:
   """None that axe-core calls serious, by day or by night."""
   for name in ('light', 'dark'):
     theme(browser, name)
-    time.sleep(0.3)
     browser.execute_script(AXE.read_text('utf-8'))
     bad = browser.execute_async_script(VIOLATIONS)
     assert not bad, (where, name, bad)

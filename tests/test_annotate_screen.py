@@ -115,7 +115,6 @@ def test_a_closed_tab_and_two_tabs_lose_nothing(browser, long_answer):
   saved(browser)
 
 
-@pytest.mark.skip(reason='one violation in the dark theme is open')
 @needs_axe
 def test_no_serious_violation_of_accessibility(browser, long_answer):
   press(browser, 'another ', Keys.DELETE * 5)

@@ -92,11 +92,8 @@ def test_a_truncated_checkpoint_is_set_aside_by_the_command(finished, tmp_path):
   assert bits(folder) == bits(finished[0])
 
 
-@pytest.mark.parametrize('stage', [
-  pytest.param('base', marks=pytest.mark.slow),
-  pytest.param('reference', marks=pytest.mark.slow),
-  'arms',
-])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize('stage', ['base', 'reference', 'arms'])
 def test_a_disk_that_fills_up_loses_nothing(finished, tmp_path, stage):
   """No file may grow past a limit, as on a full disk; then it may."""
   folder = tmp_path / 'run'

@@ -12,6 +12,7 @@ from rlhfv_jax import files, reward, sharding
 from rlhfv_jax.data import sources
 from rlhfv_jax.report import rewards
 
+pytestmark = pytest.mark.slow
 MODULE = ['-m', 'rlhfv_jax.main', '--config=configs/reward.py:small']
 
 
@@ -82,7 +83,6 @@ def test_the_repeat_is_done_at_once(judged):
   assert (folder / 'results.json').read_bytes() == before
 
 
-@pytest.mark.slow
 def test_adapters_and_a_head_on_a_base_that_stays(judged, tmp_path):
   folder = tmp_path / 'run'
   for name in ('eyes', 'base', 'rankings'):

@@ -29,6 +29,7 @@ def speed(*args):
   )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_plain_torch_step_is_the_same_step_and_both_are_timed(tmp_path):
   args = '--peer=torch', '--only=step,trunk', '--steps=3', '--json'
   done = speed(*args, f'--folder={tmp_path}')

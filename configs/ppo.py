@@ -38,14 +38,14 @@ def get_config(arg: str | None = None) -> ConfigDict:
   c.train.rules = (common.EYES_STAY, *common.ALL_TRAINED)
   # Of the arms: what a preference weighs, as in configs/ddpo.py.
   c.loss = ConfigDict({
-    'beta': 20.0, 'gamma': 5.0, 'normalize': True, 'label_smoothing': 0.0,
+    'beta': 20.0, 'gamma': 2.0, 'normalize': True, 'label_smoothing': 0.0,
     'sft_weight': 10.0, 'dpo_weight': 1.0,
   })  # fmt: skip
 
   # What else as many pictures can teach: corrections of the segments, and the
   # same rankings without a reward model.
   c.arms = ConfigDict()
-  short = {'batch': 32, 'steps': 308, 'lr': 2e-5, 'warmup': 0.1}
+  short = {'batch': 32, 'steps': 308, 'lr': 4e-5, 'warmup': 0.1}
   c.arms.ddpo = {'objective': 'preference', 'train': short}
   dpo = {'gamma': 1.0, 'beta': 1.5, 'normalize': False, 'sft_weight': 0.0}
   c.arms.dpo_rankings = {

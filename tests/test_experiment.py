@@ -60,7 +60,7 @@ def test_the_repeat_is_done_at_once_and_changes_nothing(finished):
 def test_another_config_in_that_workdir_is_an_error(finished):
   code, out = run(f'--workdir={finished[0]}', '--config.loss.gamma=1')
   assert code == 1
-  assert 'loss.gamma = 1.0 here and 5.0 there' in out
+  assert 'loss.gamma = 1.0 here and 2.0 there' in out
   assert 'Traceback' not in out
 
 

@@ -161,7 +161,7 @@ def test_processes_with_different_configs_are_refused(tmp_path):
   found = ends(start(2, f'--workdir={tmp_path}/run', module=MAIN, each=other))
   for code, said in found:
     assert code == 1
-    differ = 'loss.gamma is 7.0 there and 5.0'
+    differ = 'loss.gamma is 7.0 there and 2.0'
     assert f'process 1 of 2 has another config than process 0: {differ}' in said
   assert not (tmp_path / 'run/config.json').exists()
 

@@ -78,7 +78,7 @@ def test_another_config_in_the_same_folder_says_what_differs(tmp_path):
   provenance.claim(tmp_path, config)
   provenance.claim(tmp_path, config)
   other = problem.overridden(config, {'loss': {'gamma': 1.0}})
-  with pytest.raises(ValueError, match='loss.gamma = 1.0 here and 5.0 there'):
+  with pytest.raises(ValueError, match='loss.gamma = 1.0 here and 2.0 there'):
     provenance.claim(tmp_path, other)
 
 

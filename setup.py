@@ -60,12 +60,14 @@ setup(
     'test': [
       *ANNOTATE,
       'datasets>=3',  # who else reads what we write
+      'filelock>=3',  # the tests' workers share a run
       *JUDGE,
       'hypothesis>=6.100',
       'ipykernel>=6.29',  # runs the notebooks, which nbclient reads
       'nbclient>=0.10',
       'peft>=0.15',  # its adapters, which ours must equal
       'pytest>=8',
+      'pytest-xdist>=3.6',
       'pyyaml>=6',
       'ruff>=0.9',
       'selenium>=4.20',  # a browser on the page of annotate

@@ -23,8 +23,6 @@ from rlhfv_jax import files, hosts
 from rlhfv_jax.report import plots, seeds, trends
 from rlhfv_jax.stages import STAGES, align, measure, problem, provenance
 
-METRICS = ('hallucination', 'mention', 'coverage', 'length', 'vqa')
-
 # What a stage's output depends on, by the config's top level.
 _SEEN = ('seed', 'init', 'world', 'model', 'chat', 'image', 'eyes')
 _TOLD = (*_SEEN, 'base')
@@ -194,7 +192,7 @@ def tell(
 ) -> None:  # fmt: skip
   """NAME.csv with every seed, NAME.md with the verdicts, NAME.png if it has
   an axis."""
-  metrics = experiment.get('metrics', METRICS)
+  metrics = experiment.get('metrics', seeds.METRICS)
   files.write_text(folder / f'{name}.csv', as_csv(rows, metrics))
   files.write_text(
     folder / f'{name}.md', as_text(name, experiment, rows, command)
@@ -220,7 +218,7 @@ def as_text(
   name: str, experiment: Mapping, rows: Sequence[Mapping], command: str
 ) -> str:
   """The claim, our numbers, what became of the claim, and the paper's."""
-  metrics = experiment.get('metrics', METRICS)
+  metrics = experiment.get('metrics', seeds.METRICS)
   parts = [f'# {name}', experiment['claim'], f'    {command}']
   parts += [experiment['lacks']] if 'lacks' in experiment else []
   parts.append(seeds.table(rows, metrics))
@@ -249,7 +247,7 @@ def along(rows: Sequence[Mapping], axis: str) -> list[dict]:
   pairs."""
   found = []
   names = {name for row in rows for name in row}
-  every = seeds.means(rows, [n for n in METRICS if n in names])
+  every = seeds.means(rows, [n for n in seeds.METRICS if n in names])
   numbered = [one for one in every if '/' in one['arm']]
   ways = dict.fromkeys(one['arm'].partition('/')[0] for one in numbered)
   for one in numbered:

@@ -1,16 +1,19 @@
 """Eight fake devices and strict ranks, before any test touches jax."""
 
+import os
+
 import jax
 import pytest
 from absl import flags
-from runs import PROGRAMS, run
+from filelock import FileLock
+from runs import ENV, run
 
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 # Most of the tests' time is compilation: little is optimized, nothing twice.
 jax.config.update('jax_disable_most_optimizations', True)
-jax.config.update('jax_compilation_cache_dir', PROGRAMS.name)
+jax.config.update('jax_compilation_cache_dir', ENV['JAX_COMPILATION_CACHE_DIR'])
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 # grain's workers read absl flags, which only `app.run` parses.
 flags.FLAGS.mark_as_parsed()
@@ -26,10 +29,16 @@ def no_mesh_is_left():
 @pytest.fixture(scope='session')
 def finished(tmp_path_factory):
   """A whole small run, and what it printed. Copy it before you change it."""
-  folder = tmp_path_factory.mktemp('runs') / 'small'
-  code, out = run(f'--workdir={folder}')
-  assert code == 0, out
-  return folder, out
+  shared = tmp_path_factory.getbasetemp()
+  if 'PYTEST_XDIST_WORKER' in os.environ:
+    shared = shared.parent  # one run for all workers
+  folder, printed = shared / 'small', shared / 'small.txt'
+  with FileLock(shared / 'small.lock'):
+    if not printed.exists():
+      code, out = run(f'--workdir={folder}')
+      assert code == 0, out
+      printed.write_text(out)
+  return folder, printed.read_text()
 
 
 @pytest.fixture(scope='module')

@@ -12,11 +12,13 @@ from orbax.checkpoint import v1 as ocp
 
 ROOT = Path(__file__).parents[1]
 MAIN = ['-m', 'rlhfv_jax.main', '--config=configs/ddpo.py:small']
-# Runs of the tests share what they compile: it is most of their time.
-PROGRAMS = tempfile.TemporaryDirectory(prefix='programs-')
+# Tests, their workers and their runs share what they compile: it is most of
+# their time. Who sets the variable shares it with another `pytest` too.
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+  PROGRAMS = tempfile.TemporaryDirectory(prefix='programs-')
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = PROGRAMS.name
 ENV = os.environ | {
-  'JAX_PLATFORMS': 'cpu', 'JAX_COMPILATION_CACHE_DIR': PROGRAMS.name,
-  'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
+  'JAX_PLATFORMS': 'cpu', 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
 }  # fmt: skip
 
 

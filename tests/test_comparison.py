@@ -252,3 +252,34 @@ def test_a_finished_run_is_told_again(finished, tmp_path):
   code, out = run('report', str(folder), module=['-m', 'rlhfv_jax'])
   assert code == 0, out
   assert (folder / 'report.html').read_text() == page
+
+
+def test_runs_of_several_seeds_are_one_table(finished, tmp_path, capsys):
+  first, other = finished[0], tmp_path / 'other'
+  shutil.copytree(first, other)
+  kept = files.read_json(other / 'config.json')
+  results = files.read_json(first / 'results.json')
+
+  def told(change, hallucination=0.5):
+    config = kept['config'] | change
+    files.write_json(other / 'config.json', kept | {'config': config})
+    models = {'ddpo': {'hallucination': {'value': hallucination}}}
+    files.write_json(other / 'results.json', results | {'models': models})
+    main(['report', '--seeds', str(first), str(other)])
+    return capsys.readouterr()
+
+  value = results['models']['ddpo']['hallucination']['value']
+  table = told({'seed': 1}, 1 - value).out
+  (ddpo,) = [row for row in table.splitlines() if row.startswith('| ddpo')]
+  assert ddpo.startswith('| ddpo | 50.0 [') and ddpo.endswith('| 2 |')
+  for change, says in (
+    ({}, 'a run with seed 0 already'),
+    ({'seed': 1, 'name': 'x'}, 'differ in more than their seed'),
+  ):
+    with pytest.raises(SystemExit):
+      told(change)
+    assert says in capsys.readouterr().err
+  (other / 'done.json').unlink()
+  with pytest.raises(SystemExit):
+    told({'seed': 1})
+  assert 'is no finished run' in capsys.readouterr().err

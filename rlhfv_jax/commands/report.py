@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from rlhfv_jax import files
-from rlhfv_jax.report import comparison
+from rlhfv_jax.report import comparison, findings, seeds
 
 _HELP = """\
 Compares models on the same questions: differences with their intervals, how
@@ -19,12 +19,21 @@ side by side. The others are held against the first.
 The page of a run, or of an evaluation, written again from its files:
 
   python -m rlhfv_jax report runs/ddpo
+
+Runs that differ in their seed: means over the seeds with 95 % intervals.
+
+  python -m rlhfv_jax report --seeds runs/seed0 runs/seed1 runs/seed2
 """
 
 
 def main(argv: list[str]) -> None:
   a = _parser().parse_args(argv)
-  if len(a.results) == 1 and a.results[0].is_dir():
+  if a.seeds:
+    rows = seeds.of_runs(a.results)
+    unseen = [f'{findings.UNSEEN}/{seeds.METRICS[0]}']
+    known = [m for m in (*seeds.METRICS, *unseen) if any(m in r for r in rows)]
+    print(seeds.table(rows, known))
+  elif len(a.results) == 1 and a.results[0].is_dir():
     _again(a.results[0], a)
   else:
     comparison.tell(a.results, a.out, parts=a.all)
@@ -53,5 +62,6 @@ def _parser() -> argparse.ArgumentParser:
   add = parser.add_argument
   add('results', nargs='+', type=Path, metavar='RESULTS.json | WORKDIR')
   add('--out', type=Path, metavar='PAGE.html', help='write the page too')
+  add('--seeds', action='store_true', help='means over runs of several seeds')
   add('--all', action='store_true', help='print the parts of metrics too')
   return parser

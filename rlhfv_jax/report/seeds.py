@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from rlhfv_jax import files
 from rlhfv_jax.report import findings
 
 LEVEL = 0.95
+METRICS = ('hallucination', 'mention', 'coverage', 'length', 'vqa')
 Row = Mapping[str, Any]  # arm, seed, and a number for each metric
 
 
@@ -43,6 +46,29 @@ def paired(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
     t = abs(mean) / (spread / math.sqrt(n))
     p = float(2 * stats.t.sf(t, n - 1))
   return {'difference': mean, 'low': low, 'high': high, 'p': p, 'n': n}
+
+
+def of_runs(folders: Sequence[Path]) -> list[Row]:
+  """The models of finished runs that differ in nothing but their seed."""
+  rows, first = [], None
+  for folder in folders:
+    path = folder / 'results.json'
+    if not (folder / 'done.json').exists():
+      raise ValueError(f'{folder} is no finished run: run it to its end')
+    config = files.read_json(folder / 'config.json')['config']
+    seed = config.pop('seed')
+    if first is not None and config != first:
+      raise ValueError(
+        f'{folder} and {folders[0]} differ in more than their seed: '
+        f'compare them with `report {path} {folders[0]}/results.json`'
+      )
+    if any(row['seed'] == seed for row in rows):
+      raise ValueError(f'{folder}: there is a run with seed {seed} already')
+    first = config
+    for arm, metrics in files.read_json(path)['models'].items():
+      values = {name: found['value'] for name, found in metrics.items()}
+      rows.append({'arm': arm, 'seed': seed} | values)
+  return rows
 
 
 def by_seed(
@@ -114,7 +140,7 @@ def means(rows: Sequence[Row], metrics: Sequence[str]) -> list[dict[str, Any]]:
 def table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
   """Arms as rows and metrics as columns, with intervals over the seeds."""
   about = [findings.describe(m) for m in metrics]
-  heads = [f'{m.label}, {m.unit}' if m.unit else m.label for m in about]
+  heads = [_head(*one) for one in zip(about, metrics, strict=True)]
   lines = [['', *heads, 'seeds'], ['---'] * (len(metrics) + 2)]
   for one in means(rows, metrics):
     cells = [
@@ -123,6 +149,12 @@ def table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     ]
     lines.append([one['arm'], *cells, str(one.get('seeds', 0))])
   return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def _head(metric: findings.Metric, name: str) -> str:
+  label = f'{metric.label}, {metric.unit}' if metric.unit else metric.label
+  unseen = name.startswith(f'{findings.UNSEEN}/')
+  return f'{label}, in rooms as never seen' if unseen else label
 
 
 def _cell(metric: findings.Metric, one: Mapping[str, Any], name: str) -> str:

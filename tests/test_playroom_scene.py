@@ -4,6 +4,7 @@ import io
 import json
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rlhfv_jax.playroom import dataset, sheet
+from rlhfv_jax.playroom import census, dataset, sheet
 from rlhfv_jax.playroom.picture import SIZE, crop, draw, png
 from rlhfv_jax.playroom.scene import (
   COLOURS,
@@ -208,3 +209,8 @@ def test_the_contact_sheet_is_a_picture(tmp_path):
   path = tmp_path / 'sheet.png'
   sheet.contact_sheet(path, columns=2, rows=1)
   assert Image.open(path).width > 2 * SIZE
+
+
+def test_the_numbers_of_the_docs_are_those_of_the_world():
+  docs = Path(__file__).parents[1] / 'docs/design.md'
+  assert census.table() in docs.read_text()

@@ -5,7 +5,7 @@ The front door of the three files beside it: `templates`, `tokenizer`, and
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 import numpy as np
@@ -93,8 +93,7 @@ def tokenize(
   before.
   """
   text = ''.join(piece for piece, _ in pieces)
-  ends = np.cumsum([len(piece) for piece, _ in pieces])
-  kinds = np.array([kind for _, kind in pieces], np.int8)
+  ends = list(accumulate(len(piece) for piece, _ in pieces))
   begins = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
   ids = [np.array(begins, np.int32)]
   offsets = [np.zeros((len(begins), 2), np.int32)]
@@ -103,21 +102,22 @@ def tokenize(
   for part, chunk in enumerate(parts):
     if part:
       ids.append(np.full(image_tokens, image_token, np.int32))
-      mark = np.array([[at, at + len(IMAGE)]], np.int32)
-      offsets.append(mark.repeat(image_tokens, axis=0))
+      mark = at, at + len(IMAGE)
+      offsets.append(np.full((image_tokens, 2), mark, np.int32))
       at += len(IMAGE)
     ids.append(known[chunk][0])
     offsets.append(known[chunk][1] + np.int32(at))
     at += len(chunk)
   offsets = np.concatenate(offsets)
   last = np.maximum(offsets[:, 1] - 1, offsets[:, 0])
-  piece = np.minimum(np.searchsorted(ends, last, side='right'), len(ends) - 1)
-  first = np.flatnonzero(kinds == ANSWER)
-  begin = int(ends[first[0] - 1]) if len(first) else len(text)
+  kinds = [kind for _, kind in pieces]
+  piece = np.searchsorted(ends[:-1], last, side='right')
+  first = kinds.index(ANSWER) if ANSWER in kinds else len(kinds)
+  begin = ends[first - 1] if first else 0
   return Tokens(
     ids=np.concatenate(ids),
     offsets=offsets,
-    kinds=kinds[piece],
+    kinds=np.array(kinds, np.int8)[piece],
     prompt=int((last < begin).sum()),
     begin=begin,
     text=text,

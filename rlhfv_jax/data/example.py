@@ -3,6 +3,7 @@
 The one schema that every source is read into and written from.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from rlhfv_jax.data.templates import IMAGE as IMAGE
 # Start, end and category of a corrected segment; None where nobody named one.
 Span = tuple[int, int, str | None]
 CATEGORIES = ('object', 'position', 'number', 'attribute', 'action', 'other')
+_HALF = re.compile('[\ud800-\udfff]')
 
 
 class RowError(ValueError):
@@ -129,7 +131,7 @@ def validate(example: Example) -> Example:
 def check_letters(example: Example) -> None:
   """JSON can hold half of a character, which no tokenizer reads."""
   for text in (*example.answers, *(text for _, text in example.turns)):
-    if any('\ud800' <= letter <= '\udfff' for letter in text):
+    if _HALF.search(text):
       raise RowError('half a character', f'in {text[:40]!r}')
 
 

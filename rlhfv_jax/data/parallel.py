@@ -1,6 +1,7 @@
 """Parallel: work on numbers in blocks, in this process or in several."""
 
 import concurrent.futures
+import gc
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ def over(
 def _begin(work: bytes) -> None:
   global _work
   _work = cloudpickle.loads(work)
+  gc.freeze()  # what was imported need not be looked through again and again
 
 
 def _do(numbers: range) -> Any:

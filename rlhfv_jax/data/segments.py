@@ -97,8 +97,13 @@ def _longest(
     place = theirs.find(mine[i : i + size + 1], k, m)
     if place < 0:
       i += 1
-    else:
-      at, found, size = i, place, size + 1
+      continue
+    at, found, size = i, place, size + 1
+    while (  # no other place has more of it before this one
+      i + size < j and place + size < m
+      and mine[i + size] == theirs[place + size]
+    ):  # fmt: skip
+      size += 1
   return at, found, size
 
 

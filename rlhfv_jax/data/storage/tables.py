@@ -40,6 +40,7 @@ class Table(Sequence):
     files = np.cumsum([0] + [file.metadata.num_rows for file in self._files])
     self._starts = files.tolist()
     self._kept: OrderedDict[int, pa.Table] = OrderedDict()
+    self._bytes = 0  # of the groups that are kept
     self._lock = threading.Lock()
 
   def __reduce__(self):
@@ -84,13 +85,11 @@ class Table(Sequence):
             f'{self.paths[f]}, group {g}: cannot be read ({short(error)}): '
             'the file is damaged, make it again'
           ) from error
-        while len(self._kept) > 1 and self._bytes() > KEPT_BYTES:
-          self._kept.popitem(last=False)
+        self._bytes += self._kept[group].nbytes
+        while len(self._kept) > 1 and self._bytes > KEPT_BYTES:
+          self._bytes -= self._kept.popitem(last=False)[1].nbytes
       self._kept.move_to_end(group)
       return self._kept[group]
-
-  def _bytes(self) -> int:
-    return sum(table.nbytes for table in self._kept.values())
 
 
 def read(

@@ -80,7 +80,7 @@ def read(
   ids = names.read_text('utf-8').split()
   if not ids:
     raise ValueError(f'{names}: names no pictures')
-  images = str(images or folders.find(path, f'{ids[0]}.jpg'))
+  images = str(images or folders.find(path, [f'{id}.jpg' for id in ids[:16]]))
   return Source(
     Files(path, ids),
     functools.partial(

@@ -58,7 +58,10 @@ def test_rows_that_cannot_be_used_are_counted_listed_and_left_out(
   assert places >= set(range(len(good), len(good) + len(bad)))
   before = files.read_json(finished[0] / 'feedback/train.rejected.json')
   assert len(listed) == len(before) + len(bad)
-  counts = files.read_json(tmp_path / 'run/results.json')['rows not used']
+  results = files.read_json(tmp_path / 'run/results.json')
+  counts, used = results['rows not used'], results['rows']['feedback/train']
+  assert used['rows'] - used['used'] == len(listed)
+  assert 0 < used['padding'] < 1 and used['buckets']
   assert sum(counts['feedback/train'].values()) == len(listed)
   for reason in counts['feedback/train']:
     assert reason in out

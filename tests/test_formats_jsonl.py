@@ -147,6 +147,11 @@ def test_a_bucket_is_read_where_it_is(tmp_path, monkeypatch):
       assert len(source) == 4 and source[0].image == png(1)
     put(tmp_path / 'bucket/pairs', SHORT[:2])  # is not taken from a copy
     assert len(sources.open('jsonl:gs://bucket/pairs')) == 2
+    sources.module('trl').write(tmp_path / 'bucket/a.parquet', source)
+    found = sources.open('trl:gs://bucket/a.parquet')
+    assert found[0].image == png(1) and found[0].answers == ('a', 'b')
+    with pytest.raises(ValueError, match='gs://bucket/pairs: only jsonl and'):
+      sources.open('swift:gs://bucket/pairs')
     with pytest.raises(ValueError, match='gs://bucket/nothing.*cannot be read'):
       sources.open('jsonl:gs://bucket/nothing.jsonl')
   finally:

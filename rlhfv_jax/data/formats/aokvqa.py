@@ -50,7 +50,7 @@ def read(
     instruction = LETTER if alone else REASON
   if reply is None:
     reply = OPTION if alone else '{rationale} The correct option is {letter}.'
-  table = records.read(_file(places.here(path), split))
+  table = records.read(_file(places.local(path), split))
   images = images or vqav2.find_coco(table.path.parent, table, 'train2017')
   members = np.arange(len(table))[:, None]
   if alone:

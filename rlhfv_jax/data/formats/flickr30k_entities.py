@@ -73,7 +73,7 @@ def read(
   """
   if frame not in FRAMES:
     raise ValueError(f'frame {frame!r}: one of {", ".join(FRAMES)}')
-  path = Path(places.here(path))
+  path = places.local(path)
   names = path / f'{split}.txt'
   if not names.exists():
     raise ValueError(f'{names}: no such list of pictures')

@@ -107,7 +107,7 @@ def open_rows(
   facts: str | Path | None,
   prompts: bool = False,
 ) -> Source:
-  table = open_records(places.here(path))
+  table = open_records(places.local(path))
   folder = table.path.parent
   if facts is None and (folder / CAPTIONS).exists():
     facts = folder / CAPTIONS

@@ -59,7 +59,7 @@ def read(
       f'prompt {prompt!r}: one of {", ".join(PROMPTS)}, or text around '
       '{question}'
     )
-  path = places.here(path)
+  path = places.local(path)
   questions = records.read(_file(path, 'questions', split), 'questions')
   subset = split.partition('-')[0]
   subset += '2015' if subset == 'test' else '2014'

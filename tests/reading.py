@@ -4,6 +4,7 @@ python tests/reading.py FOLDER START STOP WORKERS
 """
 
 import contextlib
+import json
 import os
 import sys
 from itertools import islice
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import jax
 
-from rlhfv_jax import files, hosts, sharding
+from rlhfv_jax import hosts, sharding
 from rlhfv_jax.data import cache, chat, images, pipeline, plan, sources, views
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.hosts.join import joined
@@ -56,5 +57,5 @@ if __name__ == '__main__':
   folder, start, stop, workers = sys.argv[1:]
   with joined(os.environ.get('RLHFV_DISTRIBUTED', '')):
     found = read(Path(folder), int(start), int(stop), int(workers))
-    name = f'{start}-{jax.process_index()}.json'
-    files.write_json(Path(folder) / name, found)
+    path = Path(folder) / f'{start}-{jax.process_index()}.json'
+    path.write_text(json.dumps(found))  # by every process, not the leader alone

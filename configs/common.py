@@ -96,6 +96,9 @@ def playroom() -> ConfigDict:
   c.data.source = ''  # KIND:PATH; empty: the playroom
   c.data.pairs = 'corrections'  # or rankings: what of the playroom is learned
   c.data.dev = 0.05  # share of its pictures that is only looked at
+  # Of a source: rows that cannot be used are left out and counted; otherwise
+  # the first ends the run. A model's own answers are always left out.
+  c.data.skip = False
   # What was corrected: exact are the annotator's spans, replaced those without
   # pure insertions and deletions, muffin the released code's diff of token ids.
   c.data.diff = 'exact'

@@ -75,7 +75,11 @@ def connector(c: ConfigDict) -> None:
 
 
 def real(name: str) -> Callable[[ConfigDict], None]:
-  """A released model, tuned as LLaVA-RLHF tunes: 3 epochs of its 226k rows."""
+  """A released model, tuned as LLaVA-RLHF tunes: 3 epochs of its 226k rows.
+
+  Of its own mixture, which has longer conversations than fit, what cannot be
+  used is left out.
+  """
 
   def chosen(c: ConfigDict) -> None:
     common.real(name)(c)
@@ -87,9 +91,10 @@ def real(name: str) -> Callable[[ConfigDict], None]:
       c.train.frozen_dtype = 'bfloat16'
     if c.chat.template == 'muffin':
       c.train.update({'batch': 512, 'steps': 2800})
-      c.data.update({'source': MUFFIN, 'buckets': 4})
+      c.data.update({'source': MUFFIN, 'buckets': 4, 'skip': True})
     if name.startswith('llava_rlhf'):
       c.data.update({'source': ' + '.join(SFT_PLUS), 'buckets': 4})
+      c.data.skip = True
       c.train.clip = 0.0  # what the script asked for never came into effect
 
   return chosen

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,11 +58,47 @@ def test_rows_that_cannot_be_used_are_counted_listed_and_left_out(
   assert places >= set(range(len(good), len(good) + len(bad)))
   before = files.read_json(finished[0] / 'feedback/train.rejected.json')
   assert len(listed) == len(before) + len(bad)
-  counts = files.read_json(tmp_path / 'run/results.json')['rows not used']
+  results = files.read_json(tmp_path / 'run/results.json')
+  counts, used = results['rows not used'], results['rows']['feedback/train']
+  assert used['rows'] - used['used'] == len(listed)
+  assert 0 < used['padding'] < 1 and used['buckets']
   assert sum(counts['feedback/train'].values()) == len(listed)
   for reason in counts['feedback/train']:
     assert reason in out
     assert reason in (tmp_path / 'run/report.html').read_text()
+
+
+def test_bad_rows_that_were_brought_end_a_run_unless_it_says_otherwise(
+  finished, tmp_path
+):
+  """Each is named by its file and its line."""
+  folder = tmp_path / 'run'
+  for name in ('eyes', 'base', 'truth'):
+    shutil.copytree(finished[0] / name, folder / name)
+  rows = list(sources.open('playroom:train/pairs/24'))
+  rows[7] = replace(rows[7], answers=('a cup.',) * 2, spans=None)
+  rows[9] = replace(rows[9], image=b'not a picture')
+  sources.module('jsonl').write(tmp_path / 'data', rows)
+  path = tmp_path / 'data/rows.jsonl'
+  path.write_text(path.read_text() + '{"question": "wh\n')
+  args = [f'--workdir={folder}', f'--config.data=jsonl:{tmp_path}/data']
+  args += ['--config.data.dev=0.3', "--config.stages=('reference',)"]
+  code, out = run(*args)
+  assert code == 1 and 'Traceback' not in out, out
+  assert 'rows cannot be used: ' in out and '--config.data.skip=True' in out
+  assert re.search(rf'The first is {path}, row (7|9|24) \(line', out), out
+  code, out = run(*args, '--config.data.skip=True')
+  assert code == 0, out
+  listed = [
+    row
+    for side in ('train', 'dev')
+    for row in files.read_json(folder / f'data/{side}.rejected.json')
+  ]
+  assert sorted((row['reason'], row['where']) for row in listed) == [
+    ('equal answers', f'{path}, row 7 (line 8)'),
+    ('not JSON', f'{path}, row 24 (line 25)'),
+    ('undecodable picture', f'{path}, row 9 (line 10)'),
+  ]
 
 
 def test_an_unwritable_workdir_ends_the_command(tmp_path):

@@ -1,11 +1,13 @@
 """Rows are encoded once, whoever asks, and again when something has changed."""
 
 import dataclasses
+import json
 import os
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_chat import TOKENIZERS
 from test_formats_jsonl import png
 
@@ -92,6 +94,24 @@ def test_what_the_rows_depend_on_names_the_entry(tmp_path, source):
   file = tmp_path / 'data/rows.jsonl'
   file.write_text(file.read_text().replace('a red cup 3', 'a red cap 3'))
   assert name() not in names
+
+
+def test_facts_that_say_something_else_are_another_entry(tmp_path):
+  """They are told after an answer, where a reward model judges it."""
+  Image.new('RGB', (4, 4)).save(tmp_path / 'a.png')
+  row = {'image': 'a.png', 'conversations': [{'from': 'human', 'value': 'q'}]}
+  (tmp_path / 'rows.json').write_text(json.dumps([row]))
+  facts = tmp_path / 'image_to_caption.json'
+
+  def name():
+    source = sources.open(f'llava:{tmp_path}')
+    return cache.name(source, TOKENIZER, TEMPLATE, **OPTIONS)
+
+  facts.write_text('{"a.png": ["a red cup"]}')
+  first = name()
+  assert first == name()
+  facts.write_text('{"a.png": ["a red cap"]}')
+  assert name() != first
 
 
 def test_a_picture_that_is_mended_is_seen(tmp_path, source):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 from test_formats_lossless import pair
 
@@ -166,6 +167,34 @@ def test_check_of_bad_rows_names_them_and_its_code_says_so(tmp_path, capsys):
   for problem in ('equal answers', 'undecodable picture', 'not JSON'):
     assert problem in said
   assert f'{data_file}, row 6' in said
+
+
+def test_check_goes_on_after_a_file_that_cannot_be_opened(tmp_path, capsys):
+  rows = list(sources.open('playroom:train/pairs/6'))
+  rows[2] = replace(rows[2], answers=('same',) * 2, spans=None)
+  folder = tmp_path / 'set'
+  for i in range(3):
+    part = rows[2 * i : 2 * i + 2]
+    sources.module('rlaifv').write(folder / f'{i}.parquet', part)
+  cut = folder / '0.parquet'
+  cut.write_bytes(cut.read_bytes()[:-9])
+  less = pq.read_table(folder / '2.parquet').drop_columns(['chosen'])
+  pq.write_table(less, folder / '2.parquet')
+  argv = ('check', f'--data=rlaifv:{folder}', f'--out={tmp_path}/p.html')
+  assert run(*argv) == 1
+  said = capsys.readouterr().out
+  assert f'{cut}: not a whole parquet file' in said
+  assert f'{folder}/2.parquet: no column chosen' in said
+  assert f'{folder}/1.parquet, row 0 ({rows[2].id}): ' in said
+  page = (tmp_path / 'p.html').read_text()
+  assert 'unreadable file' in page and 'equal answers' in page
+  # A source of which nothing can be read has only that to tell.
+  both = f'{tmp_path}/none.parquet + rlaifv:{cut}'
+  assert run('check', f'--data={both}', f'--out={tmp_path}/p.html') == 1
+  said = capsys.readouterr().out
+  assert 'none.parquet: no such file' in said and 'not a whole' in said
+  assert run('check', f'--data=rlaifv:{cut}') == 1
+  assert 'error: ' in capsys.readouterr().err
 
 
 def test_check_measures_in_tokens_of_the_model(tmp_path, capsys):

@@ -294,7 +294,7 @@ def test_every_planted_row_is_found_and_no_other(report, dirty):
 
 
 def test_every_kind_is_planted(dirty):
-  alone = {'no rows', 'longer than the model takes'}  # tested below
+  alone = {'no rows', 'unreadable file', 'longer than the model takes'}
   alone |= {'prompt and answer joined'}  # by the encoder's tests
   assert set(dirty[1].values()) - {HOSTILE} == KINDS.keys() - alone
 
@@ -401,6 +401,23 @@ def test_a_damaged_file_does_not_hide_the_rows_after_it(clean, tmp_path):
   assert problem.kind == 'unreadable row' and 0 < problem.rows < 4
   assert str(path) in problem.cases[0].detail
   assert report.summary.usable == 4 - problem.rows
+
+
+def test_a_case_is_told_with_its_file_and_its_place_there(clean, tmp_path):
+  rows = list(clean[:6])
+  rows[1] = replace(rows[1], image=b'no picture')
+  rows[4] = _say(rows[4], *rows[4].answers[:1] * 2)
+  for name, part in (('a', rows[:3]), ('b', rows[3:])):
+    sources.write(tmp_path / f'{name}.parquet', part)
+  report = doctor.check(
+    sources.open(f'{tmp_path}/*.parquet'), out=tmp_path / 'x.html'
+  )
+  places = [f'{tmp_path}/a.parquet, row 1', f'{tmp_path}/b.parquet, row 1']
+  listed = map(json.loads, report.list.read_text().splitlines())
+  assert sorted(line['where'] for line in listed) == places
+  for place, row in zip(places, (rows[1], rows[4]), strict=True):
+    assert f'{place} ({row.id}): ' in report.text()
+    assert f'<td>{place}: ' in report.page.read_text()
 
 
 def test_rows_are_read_in_order_once_and_the_shown_ones_again(clean, tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -59,6 +60,44 @@ def test_pictures_are_decoded_and_every_column_is_there(kind, tmp_path, load):
   }  # fmt: skip
   assert found[1]['facts'] == list(ROWS[1].facts)
   assert found[0]['annotator'] is None and found[1]['annotator'] == 'ann'
+
+
+def test_unimm_is_a_picture_and_a_conversation_in_json(tmp_path, load):
+  rows = [replace(e, answers=e.answers[:1], spans=None) for e in ROWS]
+  sources.module('unimm').write(tmp_path / 'out', rows)
+  found = load(str(tmp_path / 'out'))
+  for i, row in enumerate(found):
+    assert pixels(row['image']) == expected(i)
+    told = json.loads(row['conversation'])
+    assert [m['value'] for m in told] == [QUESTIONS[i], *rows[i].answers]
+
+
+@pytest.mark.parametrize(
+  'kind, name, answers',
+  [
+    ('llava', 'rows.json', ()),
+    ('llava_rlhf', 'rows.json', ('output_1', 'output_2')),
+    ('jsonl', 'rows.jsonl', ()),
+  ],
+)
+def test_records_of_one_picture_load_and_name_it(
+  kind, name, answers, tmp_path, load
+):
+  rows = [replace(e, extra={}) for e in ROWS]
+  if kind == 'llava':
+    rows = [replace(e, answers=e.answers[:1], spans=None) for e in rows]
+  sources.module(kind).write(tmp_path / 'out', rows)
+  found = load('json', data_files=str(tmp_path / 'out' / name))
+  assert len(found) == 5
+  for i, row in enumerate(found):
+    assert (tmp_path / 'out' / row['image']).read_bytes() == png(i)
+    if kind == 'jsonl':
+      assert tuple(row['answers']) == rows[i].answers
+      continue
+    first, last = row['conversations'][0], row['conversations'][-1]
+    assert first == {'from': 'human', 'value': f'<image>\n{QUESTIONS[i]}'}
+    said = [row[key]['value'] for key in answers] or [last['value']]
+    assert tuple(said) == rows[i].answers and last['from'] == 'gpt'
 
 
 def test_trl_gets_messages_in_parts_with_one_picture(tmp_path, load):

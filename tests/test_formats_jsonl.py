@@ -1,11 +1,13 @@
 """Plain JSONL with pictures, wherever it is; and nothing from outside."""
 
+import importlib
 import io
 import json
 import os
 import pickle
 
 import pytest
+from etils.epath.backend import fsspec_backend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -106,6 +108,54 @@ def test_a_bad_row_names_its_line(tmp_path, row, says):
     source[1]
   assert f'{folder}/rows.jsonl, row 1 (line 2)' in str(error.value)
   assert source[2].answers == ('a', 'b')
+
+
+@pytest.mark.parametrize('image', ['gone.png', '../rows.jsonl', 7, ['']])
+def test_a_first_row_without_its_picture_does_not_hide_the_others(
+  tmp_path, image
+):
+  folder = put(tmp_path / 'd', [SHORT[0] | {'image': image}, *SHORT])
+  source = sources.open(f'jsonl:{folder}')
+  assert source[1].image == png(1)
+  with pytest.raises(RowError, match=r'row 0 \(line 1\)'):
+    source[0]
+
+
+def test_a_bucket_is_read_where_it_is(tmp_path, monkeypatch):
+  """Through etils; a folder stands for it, behind the interface of gcsfs."""
+  fsspec = pytest.importorskip('fsspec')
+
+  class Bucket(fsspec.get_filesystem_class('dir')):
+    protocol, cachable = ('gs', 'gcs'), False
+
+    def __init__(self, **options):
+      super().__init__(str(tmp_path), fsspec.filesystem('file'))
+
+    @classmethod
+    def _strip_protocol(cls, path):
+      return str(path).rpartition('://')[2]
+
+  known = importlib.import_module('fsspec.registry')._registry
+  for name in Bucket.protocol:
+    monkeypatch.setitem(known, name, Bucket)
+  monkeypatch.setenv('RLHFV_JAX_CACHE', str(tmp_path / 'cache'))
+  put(tmp_path / 'bucket/pairs', SHORT)
+  fsspec_backend._get_filesystem.cache_clear()
+  try:
+    for spec in ('gs://bucket/pairs', 'gs://bucket/pairs/rows.jsonl'):
+      source = pickle.loads(pickle.dumps(sources.open(f'jsonl:{spec}')))
+      assert len(source) == 4 and source[0].image == png(1)
+    put(tmp_path / 'bucket/pairs', SHORT[:2])  # is not taken from a copy
+    assert len(sources.open('jsonl:gs://bucket/pairs')) == 2
+    sources.module('trl').write(tmp_path / 'bucket/a.parquet', source)
+    found = sources.open('trl:gs://bucket/a.parquet')
+    assert found[0].image == png(1) and found[0].answers == ('a', 'b')
+    with pytest.raises(ValueError, match='gs://bucket/pairs: only jsonl and'):
+      sources.open('swift:gs://bucket/pairs')
+    with pytest.raises(ValueError, match='gs://bucket/nothing.*cannot be read'):
+      sources.open('jsonl:gs://bucket/nothing.jsonl')
+  finally:
+    fsspec_backend._get_filesystem.cache_clear()
 
 
 def test_names_may_not_lead_out_of_the_folder(tmp_path):

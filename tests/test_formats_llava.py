@@ -122,18 +122,11 @@ def test_preferences(folder):
   'kind, rows', [('llava', INSTRUCTIONS), ('llava_rlhf', PREFERENCES)]
 )
 def test_what_is_written_is_the_rows_that_were_read(folder, kind, rows):
-  from rlhfv_jax.data.storage import records
-
   examples = list(sources.open(f'{kind}:{put(folder, rows)}'))
   out = folder / 'again'
   sources.module(kind).write(out, examples)
   assert list(sources.open(f'{kind}:{out}')) == examples
-  written = list(records.read(out / 'rows.json'))
-  for row, before in zip(written, rows, strict=True):
-    mark = before['conversations'][0]['value'].startswith('Describe it.\n')
-    for key in before.keys() - ({'conversations'} if mark else set()):
-      if not key.startswith('output'):
-        assert row[key] == before[key]
+  assert json.loads((out / 'rows.json').read_text()) == rows
 
 
 def test_examples_from_elsewhere_survive(tmp_path):

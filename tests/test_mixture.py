@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlhfv_jax import options
 from rlhfv_jax.data import mixture, sources
 
 SPEC = 'playroom:dev/describe/5 + playroom:test/questions/3'
@@ -53,6 +54,16 @@ def test_shares_are_exact_and_no_row_is_rarer_by_more_than_one(parts):
   assert max(rounds) == max(
     1, *(n // share for n, share in zip(lengths, shares, strict=True))
   )
+
+
+def test_the_parent_of_rlhfv_has_one_of_each_in_turn():
+  """VQAv2 and UniMM-Chat, 50 : 50, as its released config names them."""
+  source = options.load('configs/sft.py:rlhfv_13b').data.source
+  (one, vqa), (other, chats) = mixture.parse(source)
+  assert one == other == 1
+  kinds = [sources.split(spec)[0] for spec in (vqa, chats)]
+  assert kinds == ['vqav2', 'unimm']
+  assert sources.asked(vqa)[1] == {'prompt': 'rlhfv'}
 
 
 def test_a_picture_of_another_kind_of_spec_is_told():

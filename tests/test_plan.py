@@ -143,6 +143,20 @@ def test_chosen_buckets_hold_all_rows(seed, n, at_most, multiple, alone):
   assert told == pytest.approx(waste)
 
 
+def test_rows_that_fit_no_bucket_get_one_more():
+  """As rows to be looked at may be longer than all that are trained on."""
+  lengths = pairs()
+  prompts = lengths[:, 0] // 2
+  lengths[7] = prompts[7] = 0  # was rejected
+  assert plan.with_room(lengths, BUCKETS, prompts=prompts) == BUCKETS
+  lengths[3], prompts[3] = [200, 9, 90], 150
+  lengths[5], prompts[5] = [90, 60, 9], 80
+  buckets = plan.with_room(lengths, BUCKETS, prompts=prompts)
+  assert buckets[:-1] == BUCKETS
+  place = plan.assign(lengths, buckets, prompts=prompts)
+  assert np.flatnonzero(place == len(BUCKETS)).tolist() == [3, 5]
+
+
 def test_more_shapes_waste_less():
   lengths = pairs(2000)
   wastes = [plan.choose_buckets(lengths, k)[1] for k in (1, 2, 3, 5)]

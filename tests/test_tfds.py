@@ -137,6 +137,20 @@ def test_its_card_says_what_it_is(playroom):
   assert 'Licence' in info.description
 
 
+@pytest.mark.parametrize(
+  'builder, said',
+  [
+    (rlhfv_dataset_builder, 'CC BY-NC 4.0'),
+    (vqav2_dataset_builder, 'CC BY 4.0'),
+  ],
+)
+def test_what_others_made_says_whose_it_is(builder, said, tmp_path):
+  info = builder.Builder(data_dir=str(tmp_path)).info
+  for what in ('**Made by**', '**Licence**', '**Known limits**', said):
+    assert what in info.description
+  assert info.citation.startswith('@') and info.homepage.startswith('https://')
+
+
 @pytest.mark.parametrize('workers', [0, 2])
 def test_grain_reads_it_like_any_other_source(playroom, workers):
   """The same batches from TFDS and from the playroom itself."""

@@ -77,8 +77,10 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 def check(options: argparse.Namespace) -> None:
   from rlhfv_jax import doctor  # who converts need not wait for its plots
 
+  source, unread = doctor.opened(options.data)
   report = doctor.check(
-    sources.open(options.data),
+    source,
+    unread=unread,
     out=options.out,
     name=options.data,
     against=options.against,

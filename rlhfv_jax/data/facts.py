@@ -21,8 +21,9 @@ _ENTRY = re.compile(
 class Facts:
   """facts(name) -> the sentences, none where the file does not know it."""
 
-  def __init__(self, path: str | Path, names: np.ndarray, places: np.ndarray):
-    self.path = Path(path)
+  def __init__(self, path: Path, names: np.ndarray, places: np.ndarray):
+    self.path = path
+    self.age = path.stat().st_mtime_ns  # as what is made with it is cached
     self._names, self._places = names, places  # S[N] sorted, i64[N,2]
 
   def __call__(self, name: str) -> tuple[str, ...]:

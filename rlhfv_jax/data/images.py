@@ -178,6 +178,7 @@ class Pictures:
         seed=self.seed, view=view,
       )  # fmt: skip
     except RowError as error:
+      where = getattr(self.examples, 'where', lambda index: f'row {index}')
       raise RowError(
-        error.reason, f'row {i} ({example.id}): {error.detail}'
+        error.reason, f'{where(i)} ({example.id}): {error.detail}'
       ) from error

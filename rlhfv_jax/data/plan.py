@@ -157,6 +157,18 @@ def choose_buckets(
   return buckets, float(1 - (lengths.sum(axis=1) @ counts) / total)
 
 
+def with_room(
+  lengths: np.ndarray, buckets: Sequence[Bucket], *, prompts: np.ndarray
+) -> list[Bucket]:
+  """The buckets and, where rows fit none of them, one more for those."""
+  held = [fits(lengths, bucket, prompts=prompts) for bucket in buckets]
+  left = (lengths[:, 0] > 0) & ~np.any(held, axis=0)
+  if not left.any():
+    return list(buckets)
+  more, _ = choose_buckets(lengths[left], 1, prompts=prompts[left])
+  return [*buckets, *more]
+
+
 def _candidates(lengths: np.ndarray, multiple: int) -> list[Bucket]:
   """Shapes at the quantiles of the trunks, and of what a trunk leaves over."""
   answers = lengths.shape[1] - 1

@@ -22,6 +22,7 @@ from rlhfv_jax.data.example import Example
 from rlhfv_jax.doctor import charts, lengths, overlap, page, problems
 from rlhfv_jax.doctor.cards import card
 from rlhfv_jax.doctor.lengths import Lengths
+from rlhfv_jax.doctor.opening import opened
 from rlhfv_jax.doctor.problems import Case, Found, Problem
 from rlhfv_jax.doctor.summary import summarize
 from rlhfv_jax.doctor.survey import Survey, survey
@@ -29,7 +30,7 @@ from rlhfv_jax.doctor.twins import twins
 from rlhfv_jax.doctor.verdict import Report
 from rlhfv_jax.report import plots
 
-__all__ = ['Report', 'check']
+__all__ = ['Report', 'check', 'opened']
 
 _OF_EACH = 6  # rows of each problem that are shown whole
 
@@ -45,6 +46,7 @@ def check(
   buckets: Sequence[plan.Bucket] | None = None,
   limit: int | None = None,
   against: Sequence[str | Path] = (),
+  unread: Sequence[Found] = (),
   sample: int = 96,
   threads: int = 2,
   **options: Any,
@@ -54,7 +56,8 @@ def check(
   Lengths are in tokens where a tokenizer and its template are given, and rows
   are laid into `buckets`, or into a few chosen for them; `limit` is how many
   the model takes. `against` names pictures kept for measuring: files of
-  benchmarks, folders, sources. `options` are those of `encode`.
+  benchmarks, folders, sources; `unread` is what `opening` could not open.
+  `options` are those of `encode`.
   """
   both = tokenizer is not None and template is not None
   if not both and (tokenizer or template or buckets or limit):
@@ -71,7 +74,7 @@ def check(
   seen = survey(source, encode=tokens, held=held, threads=threads)
   shapes = _shapes(lengths.measure(seen.usable), buckets, bool(tokenizer))
   of_all = _of_the_set(seen, shapes, held, limit)
-  found = problems.gather([*seen.found, *of_all])
+  found = problems.gather([*unread, *seen.found, *of_all])
   seen = _without(seen, found)
   shapes = replace(lengths.measure(seen.usable), buckets=shapes.buckets)
   report = Report(
@@ -80,6 +83,7 @@ def check(
     summarize(seen, shapes, unit='tokens' if tokenizer else 'words'),
     page=out,
     list=out.with_suffix('.problems.jsonl'),
+    where=partial(_where, source),
   )
   _write(report, source, sample, {
     'lengths in': report.summary.unit,
@@ -89,6 +93,12 @@ def check(
     **page.MEANINGS,
   })  # fmt: skip
   return report
+
+
+def _where(source: Sequence[Example], index: int) -> str:
+  """Of rows in a file; a list of examples has none."""
+  known = index != problems.WHOLE_SET and hasattr(source, 'where')
+  return source.where(index) if known else ''
 
 
 def _shapes(
@@ -145,7 +155,8 @@ def _write(
   with files.atomic(report.list) as tmp, open(tmp, 'w', encoding='utf-8') as f:
     for problem in report.problems:
       for case in problem.cases:
-        told = {'level': problem.level, 'kind': problem.kind, **case._asdict()}
+        told = {'level': problem.level, 'kind': problem.kind, **case._asdict(),
+                'where': report.where(case.index)}  # fmt: skip
         f.write(json.dumps(told) + '\n')
   text = page.render(
     report,

@@ -100,7 +100,7 @@ def _tiles(report: Report) -> str:
 
 
 def _problem(problem: Problem, cards: Mapping, report: Report) -> str:
-  rows = ''.join(_case(case, cards) for case in problem.cases[:_LISTED])
+  rows = ''.join(_case(case, cards, report) for case in problem.cases[:_LISTED])
   more = len(problem.cases) - _LISTED
   if more > 0:
     where = escape(report.list.name)
@@ -117,14 +117,16 @@ def _problem(problem: Problem, cards: Mapping, report: Report) -> str:
   )
 
 
-def _case(case: Case, cards: Mapping) -> str:
+def _case(case: Case, cards: Mapping, report: Report) -> str:
   name = 'all' if case.index == WHOLE_SET else str(case.index)
   if case.id and case.id != f'row {case.index}':
     name += f' · {case.id}'
   name = escape(name)
   if case.index in cards:
     name = f'<a href="#row-{case.index}">{name}</a>'
-  return f'<tr><td>{name}</td><td>{escape(case.detail)}</td></tr>'
+  where = report.where(case.index)
+  what = f'{where}: {report.what(case)}' if where else case.detail
+  return f'<tr><td>{name}</td><td>{escape(what)}</td></tr>'
 
 
 def _contents(s: Summary) -> str:

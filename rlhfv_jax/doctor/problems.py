@@ -47,6 +47,8 @@ class Problem:
 # know. A kind that is not here is one that a reader raised: an error.
 _ERRORS = {
   'no rows': 'check the path, and the filter that chose the rows',
+  'unreadable file': 'mend it or do its writing or copying again: none of its '
+  'rows was looked at',
   'unreadable row': 'mend the file at that place, or take the row out',
   'undecodable picture': 'fetch the picture again, or take the row out',
   'picture too large': 'scale the picture down before it is stored',

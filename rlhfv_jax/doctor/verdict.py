@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from rlhfv_jax.doctor.problems import (
   ERROR,
   WARNING,
   WHOLE_SET,
+  Case,
   Problem,
 )
 from rlhfv_jax.doctor.summary import Summary, sentences
@@ -26,6 +27,7 @@ class Report:
   summary: Summary
   page: Path
   list: Path  # every case of every problem, a JSON line each
+  where: Callable[[int], str]  # the file of a row and its place there, or ''
 
   @property
   def safe(self) -> bool:
@@ -46,6 +48,18 @@ class Report:
     why = f'{len(rows):,} of {self.summary.rows:,} rows have errors'
     return f'Not safe to train on: {why if rows else errors[0].kind}.'
 
+  def place(self, case: Case) -> str:
+    """Where a case is, as a person looks it up."""
+    if case.index == WHOLE_SET:
+      return ''
+    row = f'row {case.index}'
+    named = '' if case.id == row else f' ({case.id})'
+    return f'{self.where(case.index) or row}{named}: '
+
+  def what(self, case: Case) -> str:
+    """The detail of a case, without the place that some of them begin with."""
+    return case.detail.removeprefix(f'{self.where(case.index)}: ')
+
   def text(self) -> str:
     """For a terminal, which no text of a row may steer."""
     return '\n'.join(map(_printable, self._lines()))
@@ -58,7 +72,7 @@ class Report:
       yield ''
       yield f'{problem.level.upper():8} {problem.kind}: {problem.text}'
       for case in problem.cases[:_SHOWN]:
-        yield f'{"":8} {place(case.index, case.id)}{case.detail[:_WIDTH]}'
+        yield f'{"":8} {self.place(case)}{self.what(case)[:_WIDTH]}'
       if (more := len(problem.cases) - _SHOWN) > 0:
         yield f'{"":8} and {more:,} more'
       yield f'{"":8} -> {problem.way_out}'
@@ -71,13 +85,6 @@ class Report:
 
 def _printable(line: str) -> str:
   return ''.join(c if c.isprintable() else '\ufffd' for c in line)
-
-
-def place(index: int, id: str) -> str:
-  """Where a case is, as a person looks it up."""
-  if index == WHOLE_SET:
-    return ''
-  return f'row {index}: ' if id == f'row {index}' else f'row {index} ({id}): '
 
 
 def _many(n: int, what: str) -> str:

@@ -43,6 +43,8 @@ def pairs(s: Setup) -> tuple[Data, Data]:
   """The corrections as rows; read once for all that treat them alike."""
   c = s.config
   where = 'data' if c.data.source else _folder(c.data.pairs)
+  theirs = c.rankings if c.data.pairs == 'rankings' else c.data
+  brought = bool(c.data.source or theirs.source)
   key = f'pairs {c.data.to_json()} {c.chat.to_json()}'
   if key not in s.read:
     if c.data.source:
@@ -55,10 +57,11 @@ def pairs(s: Setup) -> tuple[Data, Data]:
               for side in ('train', 'dev')}  # fmt: skip
     train = problem.read(
       s, told['train'], name=f'{where}/train', shapes=c.data.buckets,
-      augment=c.data.augment, looks=c.data.views,
+      augment=c.data.augment, looks=c.data.views, brought=brought,
     )  # fmt: skip
     dev = problem.read(
-      s, told['dev'], name=f'{where}/dev', buckets=train.buckets
-    )
+      s, told['dev'], name=f'{where}/dev', buckets=train.buckets,
+      brought=brought,
+    )  # fmt: skip
     s.read[key] = train, dev
   return s.read[key]

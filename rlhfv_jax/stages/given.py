@@ -57,6 +57,9 @@ class Part(Sequence):
   def __getitem__(self, index: int) -> Example:
     return self.source[self.rows[index]]
 
+  def where(self, index: int) -> str:
+    return self.source.where(self.rows[index])
+
   def files(self) -> list[Path]:
     return self.source.files()
 

@@ -96,12 +96,14 @@ def prompts(s: Setup) -> rollout.Prompts:
   c = s.config.ppo
   key = f'prompts {c.prompts} {c.count} {c.closed}'
   if key not in s.read:
+    asked = source(s)
     made = asking.read(
-      source(s), s.tokenizer, problem.template(s), model=s.model,
+      asked, s.tokenizer, problem.template(s), model=s.model,
       image_size=s.config.image.size, image_policy=s.config.image.policy,
       limit=c.max_prompt, max_new=c.max_new,
     )  # fmt: skip
-    tally.reject(s.folder, 'ppo/prompts', made.rows)
+    skip = s.config.data.skip or not c.prompts
+    tally.reject(s.folder, 'ppo/prompts', made.rows, asked.where, skip=skip)
     tally.count(s.folder, 'ppo/prompts', made.rows, [made.bucket])
     s.read[key] = made
   return s.read[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,7 +88,7 @@ def template(s: Setup) -> chat.Template:
 
 def read(
   s: Setup,
-  source: Sequence[Example],
+  source: sources.Source,
   *,
   name: str,
   buckets: list | None = None,
@@ -97,12 +97,15 @@ def read(
   augment: str = 'none',
   looks: int = 1,
   suffix: Callable[[Example], str] | str = '',
+  brought: bool = False,
 ) -> Data:
   """Examples as rows; what cannot be used is counted and listed.
 
-  The list is NAME.rejected.json in the workdir. In these buckets, or in that
-  many chosen from the rows. Each row is there once for each of `looks` views
-  of its picture; `suffix` follows each of its answers and is not scored.
+  The list is NAME.rejected.json in the workdir. What the run made itself is
+  left out then; of what was `brought` only where config.data.skip says so. In
+  these buckets (with one more for rows that fit none), or in that many chosen
+  from the rows. Each row is there once for each of `looks` views of its
+  picture; `suffix` follows each of its answers and is not scored.
   """
   bar = tqdm(total=len(source), desc=f'read {name}', unit='row',
              dynamic_ncols=True)  # fmt: skip
@@ -113,17 +116,19 @@ def read(
       image_token=s.model.config.image_token,
       diff=s.config.data.diff,
       score_template=s.config.chat.score_template,
-      buckets=buckets, limit=s.model.config.text.max_length,
+      limit=s.model.config.text.max_length,
       check_images=check_images, processes=s.config.data.workers, suffix=suffix,
       progress=lambda done, total: bar.update(),
     )  # fmt: skip
   bar.update(len(source) - bar.n)
   bar.close()
-  tally.reject(s.folder, name, rows)
+  skip = s.config.data.skip or not brought
+  tally.reject(s.folder, name, rows, source.where, skip=skip)
   lengths, prompts = data_rows.lengths(rows), data_rows.prompts(rows)
   hosts.agree('data', {name: provenance.digest(lengths.tolist())})
   if buckets is None:
     buckets, _ = plan.choose_buckets(lengths, shapes, prompts=prompts)
+  buckets = plan.with_room(lengths, buckets, prompts=prompts)
   tally.count(s.folder, name, rows, buckets)
   pictures = None
   if s.model.config.image_tokens:

@@ -18,7 +18,8 @@ from ml_collections import ConfigDict
 
 from rlhfv_jax import files, hosts
 
-MAY_DIFFER = ('stages', 'data.workers')  # of two calls in one workdir
+# Of two calls in one workdir.
+MAY_DIFFER = ('stages', 'data.workers', 'data.skip')
 PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'transformers')
 
 
@@ -81,7 +82,8 @@ def code() -> dict[str, str]:
 def claim(folder: Path, config: ConfigDict) -> None:
   """Writes config.json, or finds the same config there; else says what differs.
 
-  Which stages run may differ from call to call, and who reads; nothing else.
+  Which stages run may differ from call to call, who reads, and whether rows
+  that stopped the last call are left out now; nothing else.
   """
   try:
     folder.mkdir(parents=True, exist_ok=True)

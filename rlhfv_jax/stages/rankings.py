@@ -35,7 +35,9 @@ def told(s: Setup, split: str) -> Sequence[Example]:
   """The ranked pairs of a split; of somebody's, dev is also what is tested."""
   c = s.config
   if c.rankings.source:
-    with hosts.in_turn():
-      sides = given.pairs(c.rankings.source, dev=c.data.dev)
-    return sides['dev' if split == 'test' else split]
+    key = f'sides {c.rankings.source} {c.data.dev}'
+    if key not in s.read:  # every picture is looked at for its side
+      with hosts.in_turn():
+        s.read[key] = given.pairs(c.rankings.source, dev=c.data.dev)
+    return s.read[key]['dev' if split == 'test' else split]
   return sources.read(s.folder / f'rankings/{split}.parquet')

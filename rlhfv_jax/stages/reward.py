@@ -111,7 +111,7 @@ def data(
     s, rankings.told(s, split),
     name=(folder / split).relative_to(s.folder).as_posix(),
     buckets=like and like.buckets, shapes=s.config.data.buckets,
-    suffix=judgement(s),
+    suffix=judgement(s), brought=bool(s.config.rankings.source),
   )  # fmt: skip
 
 

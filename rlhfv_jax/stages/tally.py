@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,35 @@ from rlhfv_jax.data import rows as data_rows
 REJECTED, ROWS = '.rejected.json', '.rows.json'
 
 
-def reject(folder: Path, name: str, rows: data_rows.Rows) -> None:
-  """Lists the rows that cannot be used; one has to be left."""
-  files.write_json(folder / f'{name}{REJECTED}', [
-    row._asdict() for row in rows.rejected
-  ])  # fmt: skip
-  if rows.rejected:
-    why = ', '.join(f'{n} {reason}' for reason, n in rows.reasons.items())
-    print(f'{name}: {len(rows.rejected)} of {len(rows)} rows not used: {why}',
-          file=sys.stderr)  # fmt: skip
-  if not rows.kept:
+def reject(
+  folder: Path,
+  name: str,
+  rows: data_rows.Rows,
+  where: Callable[[int], str],
+  *,
+  skip: bool,
+) -> None:
+  """Lists the rows that cannot be used, and where they are.
+
+  Without `skip` there may be none of them; with it one has to be left.
+  """
+  listed = folder / f'{name}{REJECTED}'
+  told = [row._asdict() | {'where': where(row.index)} for row in rows.rejected]
+  files.write_json(listed, told)
+  why = ', '.join(f'{n} {reason}' for reason, n in rows.reasons.items())
+  counted = f'{name}: {len(told)} of {len(rows)} rows'
+  if told and not skip:
+    first = told[0]
+    detail = first['detail'].removeprefix(f'{first["where"]}: ')
     raise ValueError(
-      f'{name}: no row can be used, see {folder / name}{REJECTED}'
+      f'{counted} cannot be used: {why}. The first is {first["where"]} '
+      f'({first["id"]}): {first["reason"]}: {detail}. All are in {listed}; '
+      'mend them, or leave them out with --config.data.skip=True'
     )
+  if told:
+    print(f'{counted} not used: {why}', file=sys.stderr)
+  if not rows.kept:
+    raise ValueError(f'{name}: no row can be used, see {listed}')
 
 
 def count(

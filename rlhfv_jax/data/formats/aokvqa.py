@@ -50,10 +50,8 @@ def read(
     instruction = LETTER if alone else REASON
   if reply is None:
     reply = OPTION if alone else '{rationale} The correct option is {letter}.'
-  table = records.read(_file(places.here(path), split))
-  images = images or vqav2.find_coco(
-    table.path.parent, table[0]['image_id'], 'train2017'
-  )
+  table = records.read(_file(places.local(path), split))
+  images = images or vqav2.find_coco(table.path.parent, table, 'train2017')
   members = np.arange(len(table))[:, None]
   if alone:
     members = grouped.by(grouped.column(table, 'image_id'))

@@ -73,14 +73,14 @@ def read(
   """
   if frame not in FRAMES:
     raise ValueError(f'frame {frame!r}: one of {", ".join(FRAMES)}')
-  path = Path(places.here(path))
+  path = places.local(path)
   names = path / f'{split}.txt'
   if not names.exists():
     raise ValueError(f'{names}: no such list of pictures')
   ids = names.read_text('utf-8').split()
   if not ids:
     raise ValueError(f'{names}: names no pictures')
-  images = str(images or folders.find(path, f'{ids[0]}.jpg'))
+  images = str(images or folders.find(path, [f'{id}.jpg' for id in ids[:16]]))
   return Source(
     Files(path, ids),
     functools.partial(

@@ -107,7 +107,7 @@ def open_rows(
   facts: str | Path | None,
   prompts: bool = False,
 ) -> Source:
-  table = open_records(places.here(path))
+  table = open_records(places.local(path))
   folder = table.path.parent
   if facts is None and (folder / CAPTIONS).exists():
     facts = folder / CAPTIONS
@@ -161,15 +161,10 @@ def open_records(path: str | Path) -> records.Records:
 
 def find_images(table: records.Records, folder: folders.Folder) -> str:
   """Where the pictures are: in the rows' folder, or in one below."""
-  for index in range(min(len(table), 1000)):
-    try:
-      name = table[index].get('image')
-    except RowError:
-      continue
-    if name:
-      name = name[0] if isinstance(name, list) else name
-      return str(folders.find(folder, name))
-  return str(folder)
+  named = records.first(table, 'image')
+  named = [name[0] if isinstance(name, list) else name for name in named]
+  names = [name for name in named if isinstance(name, str)]
+  return str(folders.find(folder, names) if names else folder)
 
 
 def rows_file(path: str | Path) -> Path:

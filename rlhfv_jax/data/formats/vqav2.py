@@ -59,11 +59,11 @@ def read(
       f'prompt {prompt!r}: one of {", ".join(PROMPTS)}, or text around '
       '{question}'
     )
-  path = places.here(path)
+  path = places.local(path)
   questions = records.read(_file(path, 'questions', split), 'questions')
   subset = split.partition('-')[0]
   subset += '2015' if subset == 'test' else '2014'
-  images = images or find_coco(path, questions[0]['image_id'], subset)
+  images = images or find_coco(path, questions, subset)
   return Source(
     _table(path, split, questions, task),
     functools.partial(
@@ -162,11 +162,8 @@ def _file(path: str | Path, what: str, split: str) -> Path:
   return exact[0]
 
 
-def find_coco(root: str | Path, id: int, subset: str) -> str:
+def find_coco(root: str | Path, table: records.Records, subset: str) -> str:
   """The folder of COCO's pictures at or below root."""
-  for pattern in NAMES:
-    try:
-      return str(folders.find(root, pattern.format(subset=subset, id=int(id))))
-    except ValueError as error:
-      missing = error
-  raise missing
+  ids = [n for n in records.first(table, 'image_id') if isinstance(n, int)]
+  names = [p.format(subset=subset, id=n) for n in ids for p in NAMES]
+  return str(folders.find(root, names))

@@ -71,7 +71,9 @@ def read(
   images: str | Path | None = None,
 ) -> Table:
   """A parquet file, a JSON file, or a folder of either."""
-  path = Path(places.here(path))
+  if str(path).endswith('.parquet'):
+    return tables.read([path], columns, what)
+  path = places.local(path)
   if path.is_dir():
     found = sorted(p for p in path.iterdir() if p.suffix in RECORDS)
     found = [p for p in found if p.name != 'dataset_info.json']

@@ -1,6 +1,6 @@
 """Folders: pictures by name, here or in a bucket, and none from outside."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from etils import epath
@@ -37,15 +37,25 @@ def inside(folder: Folder, name: str) -> epath.Path:
   return path
 
 
-def find(root: Folder, name: str) -> epath.Path:
-  """The folder at or below root (by two) that holds the picture."""
+def find(root: Folder, names: Sequence[str]) -> epath.Path:
+  """The folder at or below root (by two) that holds one of the pictures.
+
+  Of several, since the one that is asked for may be the one that is missing.
+  """
   for folder in _below(epath.Path(root), 2):
-    if inside(folder, name).exists():
+    if any(_holds(folder, name) for name in names):
       return folder
   raise ValueError(
-    f'{root}: no picture {name!r} here or in a folder below: say where the '
-    'pictures are, with images=FOLDER'
+    f'{root}: no picture {", ".join(map(repr, names[:3]))} here or in a folder '
+    'below: say where the pictures are, with images=FOLDER'
   )
+
+
+def _holds(folder: epath.Path, name: str) -> bool:
+  try:
+    return inside(folder, name).exists()
+  except RowError:  # for whoever reads that row
+    return False
 
 
 def _below(root: epath.Path, depth: int) -> Iterator[epath.Path]:

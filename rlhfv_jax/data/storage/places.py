@@ -49,6 +49,17 @@ def here(path: str | Path) -> str:
   return str(Path(folder) / inside)
 
 
+def local(path: str | Path) -> Path:
+  """As `here`, for readers of files that have to be on this machine."""
+  path = here(path)
+  if '://' in path:
+    raise ValueError(
+      f'{path}: only jsonl and parquet files are read from a bucket: copy it '
+      'to this machine'
+    )
+  return Path(path)
+
+
 def file(path: str | Path) -> Path:
   """A file that can be mapped: itself, or its copy from a bucket."""
   if '://' not in str(path):

@@ -5,6 +5,7 @@ through once for where its records begin and end; a record is parsed when it is
 asked for, so that a file of gigabytes costs sixteen bytes a record.
 """
 
+import contextlib
 import json
 import mmap
 import re
@@ -91,6 +92,19 @@ def read(path: str | Path, key: str | None = None) -> Records:
   if not found:
     raise ValueError(f'{path}: no records' + f' under {key!r}' * bool(key))
   return Records(path, np.array(found, np.int64))
+
+
+def first(table: Records, key: str, most: int = 16) -> list:
+  """What stands under a key in the first records that can be read and have
+  it."""
+  found = []
+  for index in range(min(len(table), 1000)):
+    with contextlib.suppress(RowError):
+      if value := table[index].get(key):
+        found.append(value)
+    if len(found) == most:
+      break
+  return found
 
 
 def parse(raw: bytes) -> object:

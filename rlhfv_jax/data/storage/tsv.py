@@ -66,7 +66,7 @@ class Lines(Sequence):
 
 
 def read(path: str | Path) -> Lines:
-  path = Path(places.here(path))
+  path = places.local(path)
   paths = sorted(path.glob('*.tsv')) if path.is_dir() else [path]
   if not paths:
     raise ValueError(f'{path}: no TSV files')

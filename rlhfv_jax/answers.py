@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
@@ -56,7 +55,6 @@ def answer(
     slots=batch,
     trunks=serving.ladder(data_rows.lengths(rows)[:, 0]),
     mesh=mesh,
-    over=ends(tokenizer, template),
   )
   ready: dict[int, dict[str, Any]] = {}
   for found in _watched(said, name, done=len(done), total=len(ids)):
@@ -106,21 +104,6 @@ def prompt(
   """Question `index` as the generator takes it."""
   tokens = data_rows.row(rows, index).path(0)
   return serving.Prompt(index, tokens, pictures[index])
-
-
-def ends(
-  tokenizer: Any, template: chat.Template
-) -> Callable[[int, np.ndarray], bool] | None:
-  """Whether a text that ends answers was written, in however many tokens."""
-  strings = chat.stops(tokenizer, template).strings
-  if not strings:
-    return None
-
-  def over(index: int, ids: np.ndarray) -> bool:
-    text = tokenizer.decode(ids.tolist(), skip_special_tokens=True)
-    return any(end in text for end in strings)
-
-  return over
 
 
 def _kept(path: Path, ids: Sequence[str], *, whole: int) -> list[dict]:

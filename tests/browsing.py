@@ -139,7 +139,7 @@ def quiet(browser) -> None:
   severe = [line for line in browser.get_log('browser')
             if line['level'] == 'SEVERE' and '422' not in line['message']
             and 'favicon' not in line['message']]  # fmt: skip
-  assert not severe
+  assert not severe, severe
 
 
 def violations(browser, where: str) -> None:

@@ -117,6 +117,8 @@ DEEDS = {
   'quota': lambda h, body: h.send(429, QUOTA),
   'cut': lambda h, body: h.cut(),
   'nonsense': lambda h, body: h.send(200, b'<html>Bad gateway</html>'),
+  'zipped': lambda h, body: h.send(200, b'<html>', content_encoding='gzip'),
+  'deep': lambda h, body: h.send(200, b'[' * 100_000),
   'choiceless': lambda h, body: h.send(200, b'{"model": "m", "choices": []}'),
   'refuse': lambda h, body: h.complete(body, content=None, refusal='No way'),
   'filter': lambda h, body: h.complete(body, ended='content_filter'),
@@ -124,6 +126,10 @@ DEEDS = {
   'mood': lambda h, body: h.complete(body, content=f'Rating: {h.done + 1}'),
   'empty': lambda h, body: h.complete(body, content=' \n'),
   'other': lambda h, body: h.complete(body, model='gpt-3.5-turbo'),
+  'number': lambda h, body: h.complete(body, content=5),
+  'pieces': lambda h, body: h.complete(
+    body, content=[None, {'text': None}, {'text': 'Rating: 4'}]
+  ),
   'parts': lambda h, body: h.complete(
     body, content=[{'type': 'text', 'text': 'Rating: '}, {'text': '4'}]
   ),

@@ -37,9 +37,26 @@ WORLD = World()
 LABELS = ('object', 'position', 'number', 'attribute', 'action', 'other')
 
 
+def kinds(mended, *sides) -> list[str]:
+  """Of each segment, what the playroom's truth says is wrong there."""
+  told = list(zip(mended.chosen_spans, mended.rejected_spans, strict=True))
+  named = []
+  for segment in zip(*sides, strict=True):
+    (kind,) = {
+      span[0][2]
+      for span in told
+      if any(
+        a < end and start < b
+        for (a, b), (start, end, _) in zip(segment, span, strict=True)
+      )
+    }
+    named.append(kind)
+  return named
+
+
 def test_twenty_answers_by_keyboard_alone(browser, tmp_path):
-  """Corrected as the playroom's annotator does; exported; trained on."""
-  want, count, workdir = [], 20, tmp_path / 'W'
+  """Corrected and named as the playroom's truth says; exported; trained on."""
+  want, count, workdir = [], 39, tmp_path / 'W'
   spec = material.PLAYROOM.replace('/200', f'/{count}')
   with server(workdir, f'--data={spec}') as (_, port):
     browser.get(f'http://localhost:{port}/')
@@ -60,7 +77,7 @@ def test_twenty_answers_by_keyboard_alone(browser, tmp_path):
       saved(browser)
       until(browser, "document.querySelectorAll('.segment').length === "
             f'{len(chosen)}')  # fmt: skip
-      labels = [LABELS[(index + i) % 6] for i in range(len(chosen))]
+      labels = kinds(mended, chosen, rejected)
       press(browser, Keys.ESCAPE)
       press(browser, *(str(LABELS.index(label) + 1) for label in labels))
       if len(want) == 1:
@@ -79,6 +96,7 @@ def test_twenty_answers_by_keyboard_alone(browser, tmp_path):
       told = page.read().decode()
   pairs = list(sources.open(f'annotations:{workdir}'))
   assert [(pair.answers, pair.spans) for pair in pairs] == want
+  assert len(want) == 20
   tokens = tokenizer.word_tokenizer(language.vocabulary())
   for pair in pairs:
     row = encode(pair, tokens, chat.template('playroom'), image_tokens=9)

@@ -1,10 +1,13 @@
 """What anybody may send is refused or shown as text; the server stays up."""
 
+import contextlib
 import html
 import json
+import socket
+import urllib.request
 
 import pytest
-from annotators import client, edit, example
+from annotators import client, edit, example, server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -183,3 +186,32 @@ def test_names_of_pictures_lead_out_of_no_folder(tmp_path):
   assert len(told) == 4
   with pytest.raises(RowError, match='outside the folder'):
     source[0]
+
+
+HEAD = b'POST /api/diff HTTP/1.1\r\nhost: localhost\r\n'
+TYPED = HEAD + b'content-type: application/json\r\n'
+CHUNKED = TYPED + b'transfer-encoding: chunked\r\n\r\n'
+
+
+def test_the_command_alone_shows_the_playroom_whatever_else_comes(tmp_path):
+  """A real server, and what no library would send."""
+  with server(tmp_path / 'W') as (process, port):
+    for sent in (
+      b'\x00\xff\xfe\r\n\r\n',
+      b'GET /../../etc/passwd HTTP/1.1\r\nhost: localhost\r\n\r\n',
+      b'GET / HTTP/1.1\r\n' + b'a: b\r\n' * 20_000 + b'\r\n',
+      TYPED + b'content-length: -1\r\n\r\n',
+      TYPED + b'content-length: 99999999999999\r\n\r\n' + b'x' * 1000,
+      CHUNKED + b'fffff\r\n' + b'x' * 0xFFFFF + b'\r\n0\r\n\r\n',
+      TYPED + b'content-length: 9\r\n\r\n{"item"',  # and no more
+    ):
+      line = socket.create_connection(('127.0.0.1', port), timeout=5)
+      with line, contextlib.suppress(OSError):  # it hung up on us
+        line.sendall(sent)
+        line.shutdown(socket.SHUT_WR)
+        answer = line.recv(4096)
+        assert b' 200 ' not in answer and b'root:' not in answer, answer
+      assert process.poll() is None
+    with urllib.request.urlopen(f'http://127.0.0.1:{port}/item/1') as page:
+      shown = page.read().decode()
+    assert 'item 1 of ' in shown and 'id="picture"' in shown

@@ -115,6 +115,13 @@ def test_guards_say_what_is_the_matter(new, label, kinds):
   assert [g.kind for g in guards(old, new, found)] == kinds
 
 
+def test_an_edit_is_not_left_behind_unawares():
+  old = 'one red car.'
+  assert not guards(old, old, [], clean=True)
+  (told,) = guards(old, 'one blue car.', [], clean=True)
+  assert told.kind == 'edited'
+
+
 def test_changed_counts_words_of_the_longer_change():
   old, new = 'a b c d', 'a b c d e f g h'
   assert changed(old, new, arrange(old, new, Marks())) == 0.5

@@ -11,7 +11,7 @@ from rlhfv_jax.annotate import labels, material, queue, visit
 from rlhfv_jax.annotate.store import Store
 from rlhfv_jax.benchmarks import mhumaneval
 from rlhfv_jax.benchmarks.mhumaneval import FORMAT, mark
-from rlhfv_jax.data import sources
+from rlhfv_jax.data import conversion, sources
 
 
 def test_rankings_become_preferences(tmp_path):
@@ -35,6 +35,9 @@ def test_rankings_become_preferences(tmp_path):
     'tie', 'decides'
   ]  # fmt: skip
   assert {visit.first(i, 'ada') for i in range(1, 9)} == {0, 1}
+  out = f'llava_rlhf:{tmp_path / "out"}'
+  conversion.convert(f'annotations:{tmp_path}', out)
+  assert [p.answers for p in sources.open(out)] == [('good', 'bad')] * 8
   assert page.get('/compare/1').status_code == 404  # there are no edits
 
 

@@ -123,6 +123,7 @@ def test_no_serious_violation_of_accessibility(browser, long_answer):
   until(browser, "document.querySelector('.l-position')")
   saved(browser)
   press(browser, 't')
+  until(browser, "document.querySelector('.token')")
   violations(browser, 'an edit')
   press(browser, '?')
   violations(browser, 'the keys')

@@ -104,8 +104,45 @@ def test_style_weighs_like_what_is_unchanged_and_is_kept(tmp_path):
   }  # fmt: skip
 
 
+def test_tokens_are_shown_as_training_weighs_them(tmp_path):
+  """Those of both texts; a segment marked as style has weight 1."""
+  store, words = Store(tmp_path), language.vocabulary()
+  tokens = tokenizer.word_tokenizer(words)
+  queue.add(store, sources.open('playroom:train/pairs/12'), double=0.0)
+  told = lambda text: tokens(
+    text, add_special_tokens=False, return_offsets_mapping=True
+  )['offset_mapping']
+  page, weighed = client(store, tokens=told), {}
+  for item, pair in enumerate(sources.open('playroom:train/pairs/12'), 1):
+    new, _ = pair.answers
+    asked = {'item': item, 'text': new}
+    view = page.post('/api/diff', json=asked).json()
+    kinds = ['style', *['object'] * len(view['segments'])]
+    labels = [[*s['at'], kind] for s, kind in
+              zip(view['segments'], kinds, strict=False)]  # fmt: skip
+    asked |= {'marks': {'labels': labels}}
+    weighed[new] = page.post('/api/tokens', json=asked).json()
+    answer = page.post('/api/submit', json=edit(
+      item, new, 0, state='corrected', marks={'labels': labels},
+      heard=['rewritten'],
+    ))  # fmt: skip
+    assert answer.status_code == 200, answer.text
+  kept = list(sources.open(f'annotations:{tmp_path}'))
+  assert len(kept) == 12 and any(any(pair.spans) for pair in kept)
+  for pair in kept:
+    row = encode(pair, tokens, chat.template('playroom'), image_tokens=9)
+    for side, answer, roles in zip(('chosen', 'rejected'), pair.answers,
+                                   row.roles, strict=True):  # fmt: skip
+      shown = weighed[pair.answers[0]][side]
+      text = ''.join(t['before'] + t['text'] for t in shown)
+      assert answer.startswith(text)
+      want = roles[roles > 0][: len(shown)] == 2
+      assert [t['corrected'] for t in shown] == want.tolist()
+
+
+# All that can hold a pair: llava and unimm are of single answers.
 WRITTEN = ('jsonl', 'examples', 'trl', 'rlhfv', 'rlaifv', 'llamafactory',
-           'swift', 'muffin_tsv')  # fmt: skip
+           'swift', 'muffin_tsv', 'llava_rlhf')  # fmt: skip
 
 
 @pytest.mark.parametrize('kind', WRITTEN)

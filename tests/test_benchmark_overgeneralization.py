@@ -50,6 +50,9 @@ def test_rates_counted_by_hand(bench):
   assert values['all/kitchen/answers'] == pytest.approx((0.4 + 0.4) / 4)
   assert values['scene/kitchen/answers'] == pytest.approx((2 / 3) / 4)
   assert values['difference/answers'] == pytest.approx(1 / 6 - 1 / 5)
+  # Silence would not pass for honesty: all is told but the caption's table.
+  assert values['coverage'] == 6 / 7
+  assert values['length'] == (5 + 5 + 4 + 6 + 5) / 5
   assert got['metrics']['scene/kitchen']['n'] == 3
   assert got['metrics']['all/kitchen']['n'] == 5
   assert got['warnings'] == [

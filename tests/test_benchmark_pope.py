@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhfv_jax.benchmarks import pope, pope_build
+from rlhfv_jax.benchmarks import paired, pope, pope_build
 from rlhfv_jax.benchmarks.coco import Picture
 
 GOLDEN = json.loads(
@@ -104,6 +104,17 @@ def test_three_splits_are_averaged(tmp_path):
   assert got['f1']['value'] == pytest.approx(0.5)
   assert got['accuracy']['value'] == pytest.approx((1 + 0.5 + 0.5) / 3)
   assert got['accuracy/popular']['n'] == 2 and got['accuracy']['n'] == 10
+  # A model that also finds what is there in two more questions.
+  better = [{**a, 'answer': 'Yes'} if i in (4, 7) else a
+            for i, a in enumerate(answers)]  # fmt: skip
+  more = pope.score(better, tmp_path)
+  change = paired.compare(pope.score(answers, tmp_path), more)
+  for name in ('f1', 'accuracy', 'yes'):
+    want = more['metrics'][name]['value'] - got[name]['value']
+    assert change[name]['difference'] == pytest.approx(want), name
+    assert change[name]['low'] <= want <= change[name]['high'], name
+  json.dumps(change)
+  assert change['accuracy']['up'] == 2 and change['accuracy']['same'] == 8
   asked = pope.questions(tmp_path, suffix='\nShort!')
   assert [row['id'] for row in asked] == [answer['id'] for answer in answers]
   assert asked[0]['question'].endswith('image?\nShort!')

@@ -16,9 +16,12 @@ from rlhfv_jax.benchmarks import (
   mmhal,
   objhal,
   overgeneralization,
+  playroom,
   pope,
   vqa,
 )
+from rlhfv_jax.playroom import dataset
+from rlhfv_jax.playroom.scene import World
 
 TEXT = (
   'The image shows a man who rides a red bicycle down a busy street. Behind '
@@ -29,6 +32,12 @@ TEXT = (
 )
 CAPTIONS = ['A man on a bike.', 'Two women with dogs.', 'A bus in a street.',
             'A kitchen with a sink.', 'A quiet street.']  # fmt: skip
+
+SCENE = (
+  'at the top left there are three green trees. at the top right there are '
+  'two blue benches. at the middle centre there is a white ball. at the bottom '
+  'centre there are two red flowers.'
+)
 
 
 def lines(path, rows):
@@ -78,6 +87,8 @@ def bench(request, tmp_path_factory):
      'question_id': i // 2 % 2, 'visual_input': 1 + i % 2, 'gt_answer': i % 2,
      'question': '?', 'gt_answer_details': ''} for i in range(n)
   ])  # fmt: skip
+  scenes = dataset.describe_records(World(), 'test', n, seed=0)
+  lines(folder / 'scenes.jsonl', scenes)
   return n, folder
 
 
@@ -108,6 +119,9 @@ SCORES = {
     ),
     f / 'hallusion.jsonl',
   ),
+  'playroom': lambda f, ids: playroom.score(
+    answers([f'test-0-{int(i):06}' for i in ids], SCENE), f / 'scenes.jsonl'
+  ),
 }  # fmt: skip
 
 
@@ -121,7 +135,7 @@ def test_ten_thousand_answers_take_seconds(name, bench):
   took = time.process_time() - start
   print(f'{name}: {took:.2f} s for {n}')
   assert len(got['answers']) == n
-  assert took < 2 + n / 1000
+  assert took <= min(2 + n / 1000, 10)
 
 
 READERS = {

@@ -86,7 +86,7 @@ def test_the_terminal_and_the_page_say_it(two, tmp_path, capsys):
   assert 'LLaVA-RLHF 13B' in told and 'Volcano (arXiv 2311.07362)' in told
   assert 'judge: none' in told and 'greedy, at most 8 tokens' in told
   page = out.read_text()
-  assert re.search('accuracy: random better with B, .*50.0.* to .*83.3 %', page)
+  assert re.search('accuracy better with B, .*50.0.* to .*83.3 %', page)
   assert '<svg' in page and 'question random/1<' in page
   assert '20 answers whose accuracy changed' in page
   assert not re.search(r'(src|href)="http', page)

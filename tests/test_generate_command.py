@@ -62,7 +62,9 @@ def test_a_question_has_the_same_answer_aloud_and_from_a_file(folder, capsys):
   assert [row['id'] for row in rows] == ['0', '1', '2']
   assert {row['question'] for row in rows} == {ASKED}
   assert any(row['answer'] for row in rows)
-  capsys.readouterr()
+  assert capsys.readouterr().out == f'3 answers in {folder}/out.jsonl\n'
+  from_file(folder)
+  assert '3 of them from before' in capsys.readouterr().out
   for i, row in enumerate(rows):
     run(folder, f'--image={folder}/{i}.png', f'--question={ASKED}')
     assert capsys.readouterr().out == row['answer'] + '\n'

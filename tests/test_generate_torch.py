@@ -68,6 +68,24 @@ def pixels():
   return torch.tensor(x.transpose(0, 3, 1, 2), dtype=torch.float32)
 
 
+def answered(decoding, **options):
+  """What transformers says to the prompts, and 0 behind where it was cut."""
+  tokens = np.zeros_like(prompts()['tokens'])
+  for b, length in enumerate(LENGTHS):  # theirs are padded on the left
+    tokens[b, tokens.shape[1] - length :] = prompts()['tokens'][b, :length]
+  with torch.no_grad():
+    out = theirs().generate(
+      torch.tensor(tokens).long(), pixel_values=pixels(),
+      attention_mask=torch.tensor(tokens > 0).long(), do_sample=False,
+      max_new_tokens=NEW, eos_token_id=list(decoding.stop) or None,
+      pad_token_id=0, num_beams=decoding.beams,
+      num_return_sequences=decoding.n,
+      repetition_penalty=decoding.repetition_penalty, **options,
+    )  # fmt: skip
+  said = out[:, tokens.shape[1] :].numpy()
+  return np.pad(said, [(0, 0), (0, NEW - said.shape[1])])
+
+
 @pytest.mark.parametrize(
   'change, options',
   [
@@ -83,19 +101,7 @@ def test_answers_are_those_of_transformers(change, options):
   found, logps = map(
     np.array, generate(*ours(), prompts(), decoding, jax.random.key(0))
   )
-  tokens = np.zeros_like(prompts()['tokens'])
-  for b, length in enumerate(LENGTHS):  # theirs are padded on the left
-    tokens[b, tokens.shape[1] - length :] = prompts()['tokens'][b, :length]
-  with torch.no_grad():
-    out = theirs().generate(
-      torch.tensor(tokens).long(), pixel_values=pixels(),
-      attention_mask=torch.tensor(tokens > 0).long(), do_sample=False,
-      max_new_tokens=NEW, eos_token_id=list(STOP), pad_token_id=0,
-      num_beams=decoding.beams, num_return_sequences=decoding.n,
-      repetition_penalty=decoding.repetition_penalty, **options,
-    )  # fmt: skip
-  said = out[:, tokens.shape[1] :].numpy()
-  said = np.pad(said, [(0, 0), (0, NEW - said.shape[1])])
+  said = answered(decoding, **options)
   # Behind the end a beam search fills up with something else.
   ends = np.cumsum(np.isin(said, STOP), axis=1) - np.isin(said, STOP)
   said = np.where(ends > 0, 0, said)
@@ -103,3 +109,28 @@ def test_answers_are_those_of_transformers(change, options):
   assert len({len(np.trim_zeros(row)) for row in found}) > 1
   assert len(np.unique(found)) > 5
   assert ((logps < 0) == (found > 0)).all()
+
+
+class Pair(transformers.StoppingCriteria):
+  """A new token that 3 divides, and one that it divides but for 1."""
+
+  def __call__(self, ids, scores, **_):
+    ended = (ids[:, -2] % 3 == 0) & (ids[:, -1] % 3 == 1)
+    return ended & (ids.shape[1] > max(LENGTHS) + 1)
+
+
+@pytest.mark.parametrize('beams', [1, 3])
+def test_answers_that_a_text_ends_are_those_of_transformers(beams):
+  spelled = tuple(
+    (token, 1, 1) if token % 3 == 0 else (token, 0, 2)
+    for token in range(TEXT['vocab_size']) if token % 3 < 2
+  )  # fmt: skip
+  decoding = Decoding(NEW, beams=beams, spelled=spelled)
+  found, _ = generate(*ours(), prompts(), decoding, jax.random.key(0))
+  said = answered(
+    decoding, stopping_criteria=transformers.StoppingCriteriaList([Pair()])
+  )
+  ended = (said[:, :-1] % 3 == 0) & (said[:, 1:] % 3 == 1)
+  behind = np.pad(np.cumsum(ended, axis=1) - ended, [(0, 0), (1, 0)])
+  np.testing.assert_array_equal(found, np.where(behind > 0, 0, said))
+  assert len({tuple(row > 0) for row in behind}) > 1

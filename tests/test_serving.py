@@ -1,5 +1,6 @@
 """Serving: an answer is the same in any slot, beside any neighbours."""
 
+import dataclasses
 import functools
 
 import jax
@@ -134,6 +135,42 @@ def test_beams_come_a_batch_at_a_time():
     size = len(own.tokens)
     np.testing.assert_array_equal(own.tokens, tokens[2 * i + k, :size])
     assert not logps[2 * i + k, size:].any()
+
+
+def test_a_beam_that_is_certain_of_its_words_is_whole():
+  """Its log-probabilities are 0 to the bit, as those of nothing written."""
+  model, params = made()
+  text = params['language_model']
+  head = jax.tree.map(lambda x: 1e4 * x, text['lm_head'])
+  sure = params | {'language_model': text | {'lm_head': head}}
+  decoding = Decoding(NEW, beams=3, stop=STOP)
+  rows = np.flatnonzero(LENGTHS)
+  out = serving.stream(
+    model, sure, asked()[: len(rows)], decoding, jax.random.key(0), slots=8,
+    trunks=(16,), mesh=sharding.make_mesh(),
+  )  # fmt: skip
+  tokens, _ = map(
+    np.array, generate(model, sure, prompts(), decoding, jax.random.key(0))
+  )
+  for own in out:
+    size = len(own.tokens)
+    np.testing.assert_array_equal(own.tokens, tokens[rows[own.index], :size])
+    assert size == NEW or own.tokens[-1] in STOP
+
+
+@pytest.mark.parametrize(
+  'decoding', [Decoding(NEW), Decoding(NEW, temperature=0.7)]
+)
+def test_an_answer_ends_where_two_of_its_tokens_spell_the_end(decoding):
+  longest = {key: a.tokens.tolist() for key, a in served(decoding).items()}
+  one, two = longest[0, 0][2:4]
+  spelled = ((one, 1, 1), (two, 0, 2)) if one != two else ((one, 1, 2),)
+  found = served(dataclasses.replace(decoding, spelled=spelled))
+  for key, whole in longest.items():
+    ends = (n for n in range(2, NEW) if whole[n - 2 : n] == [one, two])
+    size = next(ends, NEW)
+    assert found[key].tokens.tolist() == whole[:size]
+  assert min(len(own.tokens) for own in found.values()) < NEW
 
 
 @pytest.mark.parametrize('steps', [1, 2, 5])

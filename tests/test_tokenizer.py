@@ -384,14 +384,37 @@ def test_what_ends_an_answer_in_each_family(vicuna, muffin, llama3):
   for name in ('vicuna_v1', 'llava_v1'):
     assert chat.stops(vicuna, chat.template(name)) == ((eos,), ())
   for name in ('muffin', 'muffin_eval'):
-    ids, strings = chat.stops(muffin, chat.template(name))
+    ids, spelled = chat.stops(muffin, chat.template(name))
     said = muffin.convert_ids_to_tokens(list(ids))
-    assert set(said) == {'</s>', '▁###'} and strings == ('###',)
-  ids, strings = chat.stops(vicuna, chat.template('plain'))
+    assert set(said) == {'</s>', '▁###'} and spelled
+  ids, _ = chat.stops(vicuna, chat.template('plain'))
   assert vicuna.convert_ids_to_tokens(list(ids)) == ['</s>', '<0x0A>']
-  ids, strings = chat.stops(llama3, chat.template('llama3'))
+  ids, spelled = chat.stops(llama3, chat.template('llama3'))
   said = llama3.convert_ids_to_tokens(list(ids))
-  assert set(said) == {'<|eot_id|>', '<|end_of_text|>'} and not strings
+  assert set(said) == {'<|eot_id|>', '<|end_of_text|>'} and not spelled
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_text_that_ends_answers_is_spelled_in_any_tokens(muffin, data):
+  """Its last stage is reached with the token that makes it whole."""
+  stops = chat.stops(muffin, chat.template('muffin'))
+  marks = [i for i, *_ in stops.spelled]
+  other = muffin('a cup', add_special_tokens=False)['input_ids']
+  ids = data.draw(st.lists(st.sampled_from([*marks, *other]), max_size=9))
+  stages = {token: led for token, *led in stops.spelled}
+  last, stage, over = len(stops.spelled[0]) - 1, 0, None
+  for n, token in enumerate(ids, 1):
+    stage = stages.get(token, (0,) * last)[stage]
+    if stage == last:
+      over = n
+      break
+  texts = [
+    muffin.decode(ids[:n], skip_special_tokens=True)
+    for n in range(len(ids) + 1)
+  ]
+  want = next((n for n, text in enumerate(texts) if '###' in text), None)
+  assert over == want
 
 
 @settings(max_examples=100, deadline=None)

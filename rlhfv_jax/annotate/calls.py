@@ -60,8 +60,8 @@ def submit(request: Request, told: dict = visit.TOLD) -> Response:
     raise ValueError('state: corrected, clean, skipped or flagged')
   original = example['answers'][-1]
   found = arrange(original, edit.text, edit.marks)
-  if state == 'corrected':
-    told_of = guards(original, edit.text, found)
+  if state in ('corrected', 'clean'):
+    told_of = guards(original, edit.text, found, clean=state == 'clean')
     if not _heard(told_of, heard):
       return _warning(told_of)
     kinds = [g.kind for g in told_of]

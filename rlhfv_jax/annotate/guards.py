@@ -23,7 +23,23 @@ class Guard(NamedTuple):
   way: str  # what submitting again does
 
 
-def guards(rejected: str, chosen: str, found: Sequence[Segment]) -> list[Guard]:
+def guards(
+  rejected: str,
+  chosen: str,
+  found: Sequence[Segment],
+  *,
+  clean: bool = False,
+) -> list[Guard]:
+  """Of an edit; `clean`: of one that is left behind as without an error."""
+  if clean:
+    return [] if chosen == rejected else [
+      Guard(
+        'edited',
+        'The answer was edited, so it is not without an error. Ctrl Enter '
+        'takes the edit; u brings the model’s text back.',
+        'x again says that there is no error all the same.',
+      )
+    ]  # fmt: skip
   if not chosen.strip():
     return [
       Guard(

@@ -82,6 +82,12 @@ def of_sums(
   return around(columns.sum(1)[None], drawn, function, level=level)
 
 
+def mean(sums: np.ndarray) -> np.ndarray:
+  """Of ratios, of each row of sums; one with nothing below counts as 0."""
+  with np.errstate(invalid='ignore', divide='ignore'):
+    return np.nan_to_num(sums[:, 0::2] / sums[:, 1::2]).mean(axis=1)
+
+
 def redrawn(
   columns: np.ndarray, *, repeats: int = 1000, seed: int = 0
 ) -> np.ndarray:

@@ -101,7 +101,7 @@ def score(
   return tally.result(
     'overgeneralization',
     [row['id'] for row in rows],
-    {},
+    {name: _column(rows, name) for name in ('coverage', 'length')},
     settings={
       **scored['settings'],
       'objects': {scene: list(names) for scene, names in objects.items()},
@@ -116,6 +116,12 @@ def score(
       ),
     ],
   )
+
+
+def _column(rows: Sequence[Mapping], name: str) -> tuple[tuple, tuple]:
+  """What Object HalBench says of how much is told."""
+  pairs = [row['counts'].get(name, (0.0, 0.0)) for row in rows]
+  return tuple(zip(*pairs, strict=True))
 
 
 class Block(NamedTuple):

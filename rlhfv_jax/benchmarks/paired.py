@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from rlhfv_jax.benchmarks import asked
-from rlhfv_jax.benchmarks.intervals import ratio
+from rlhfv_jax.benchmarks.intervals import mean, of_sums, ratio
 from rlhfv_jax.benchmarks.tally import VERSION
 
 
@@ -25,34 +27,41 @@ def compare(
 
   Both are results of one benchmark's `score`. `up` and `down` count answers
   whose share in the metric rose or fell, `same` those where it stayed, `n` all
-  that either adds to. Metrics that are no ratio of sums have no pairs.
+  that either adds to. Metrics that are neither a ratio of sums nor a mean of
+  such have no pairs.
   """
   check(one, other)
   first, second = ({a['id']: a for a in r['answers']} for r in (one, other))
   ids = list(first)
-  names = dict.fromkeys(
-    name for a in one['answers'] for name in a.get('counts', ())
-  )
+  names = {name: [name] for a in one['answers'] for name in a.get('counts', ())}
+  names |= one.get('means', {})
+
+  def added(answers: Mapping[str, Any], parts: Sequence[str]) -> np.ndarray:
+    """What each answer adds to the parts of a metric: [parts, answers, 2]."""
+    none = (0.0, 0.0)
+    return np.array(
+      [[answers[i]['counts'].get(part, none) for i in ids] for part in parts]
+    )
+
   return {
     name: _metric(
-      [first[i]['counts'].get(name, (0.0, 0.0)) for i in ids],
-      [second[i]['counts'].get(name, (0.0, 0.0)) for i in ids],
-      repeats=repeats,
-      seed=seed,
+      added(first, parts), added(second, parts), repeats=repeats, seed=seed
     )
-    for name in names
+    for name, parts in names.items()
     if name in other['metrics']
   }
 
 
-def _metric(
-  before: Sequence[Sequence[float]],
-  after: Sequence[Sequence[float]],
-  **draws: int,
-) -> dict:
-  columns = [list(column) for pairs in (after, before)
-             for column in zip(*pairs, strict=True)]  # fmt: skip
-  difference = ratio(*columns[:2], minus=tuple(columns[2:]), **draws)
+def _metric(before: np.ndarray, after: np.ndarray, **draws: int) -> dict:
+  if len(before) == 1:
+    tops, bottoms = after[0].T
+    difference = ratio(tops, bottoms, minus=tuple(before[0].T), **draws)
+  else:
+    sides = np.concatenate([after, before]).transpose(0, 2, 1)
+    columns = sides.reshape(-1, sides.shape[-1])
+    difference = of_sums(columns, _apart, **draws)
+  # An answer adds to one part alone.
+  before, after = before.sum(0).tolist(), after.sum(0).tolist()
   both = [
     (b[0] / b[1], a[0] / a[1])
     for b, a in zip(before, after, strict=True)
@@ -68,6 +77,12 @@ def _metric(
     'same': sum(a == b for b, a in both),
     'n': sum(map(bool, used)),
   }
+
+
+def _apart(sums: np.ndarray) -> np.ndarray:
+  """The mean of the first half of the ratios less that of the second."""
+  after, before = np.split(sums, 2, axis=1)
+  return mean(after) - mean(before)
 
 
 def check(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:

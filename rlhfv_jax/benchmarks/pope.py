@@ -7,10 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rlhfv_jax.benchmarks import asked, manner, tally
-from rlhfv_jax.benchmarks.intervals import of_sums
 
 SPLITS = ('random', 'popular', 'adversarial')
 SUFFIX = '\nAnswer the question using a single word or phrase.'  # LLaVA's
@@ -86,22 +83,12 @@ def score(
   labels = [row['label'] for row in rows]
   splits = [row['split'] for row in rows]
   columns: manner.Columns = {}
-  means = {}
   for split in dict.fromkeys(splits):
     here = [split == other for other in splits]
     columns |= {
       f'{name}/{split}': sides
       for name, sides in counts(said, labels, here).items()
     }
-  for name in ('accuracy', 'precision', 'recall', 'f1', 'yes'):
-    means[name] = {
-      **of_sums(
-        [side for split in dict.fromkeys(splits)
-         for side in columns[f'{name}/{split}']],
-        _mean, repeats=repeats, seed=seed,
-      ),
-      'n': len(ids),
-    }  # fmt: skip
   unread = [s is None for s in said]
   return tally.result(
     'pope',
@@ -112,7 +99,10 @@ def score(
       **manner.columns(texts, short=True),
     },
     settings={'strict': strict, 'splits': sorted(set(splits))},
-    combined=means,
+    means={
+      name: [f'{name}/{split}' for split in dict.fromkeys(splits)]
+      for name in ('accuracy', 'precision', 'recall', 'f1', 'yes')
+    },
     found=[{'said': word} for word in said],
     official={
       split: confusion(
@@ -166,12 +156,6 @@ def confusion(said: Sequence[str | None], labels: Sequence[str]) -> dict:
     'recall': recall, 'f1': f1, 'acc': (tp + tn) / len(pairs),
     'yes_ratio': (tp + fp) / len(pairs),
   }  # fmt: skip
-
-
-def _mean(sums: np.ndarray) -> np.ndarray:
-  """The mean of the splits' ratios; a split that has none counts as 0."""
-  with np.errstate(invalid='ignore', divide='ignore'):
-    return np.nan_to_num(sums[:, 0::2] / sums[:, 1::2]).mean(axis=1)
 
 
 def _warnings(said: Sequence[str | None], splits: Sequence[str]) -> list[str]:

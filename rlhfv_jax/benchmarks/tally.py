@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlhfv_jax.benchmarks import asked
-from rlhfv_jax.benchmarks.intervals import rate, ratio
+from rlhfv_jax.benchmarks.intervals import mean, of_sums, rate, ratio
 from rlhfv_jax.benchmarks.published import published
 
 # Raised when a number here changes its meaning: results of different versions
@@ -37,6 +37,7 @@ def result(
   *,
   settings: Mapping[str, Any],
   found: Sequence[Mapping[str, Any]] | None = None,
+  means: Mapping[str, Sequence[str]] | None = None,
   combined: Mapping[str, Mapping[str, Any]] | None = None,
   official: Mapping[str, Any] | None = None,
   warnings: Sequence[str] = (),
@@ -45,19 +46,25 @@ def result(
 ) -> dict:
   """Metrics with intervals, what is behind them, and what they compare with.
 
-  `found` is what was found in each answer; `combined` holds metrics that are
-  no ratio of sums; `official` what the original script would print.
+  `found` is what was found in each answer; `means` says of which metrics
+  another one is the mean; `combined` holds those that are neither; `official`
+  what the original script would print.
   """
   found = found or [{}] * len(ids)
   metrics = {
     name: metric(tops, bottoms, repeats=repeats, seed=seed)
     for name, (tops, bottoms) in columns.items()
   }
+  for name, parts in (means or {}).items():
+    sides = [side for part in parts for side in columns[part]]
+    drawn = of_sums(sides, mean, repeats=repeats, seed=seed)
+    metrics[name] = {**drawn, 'n': len(ids)}
   return {
     'benchmark': benchmark,
     'version': VERSION,
     'settings': dict(settings),
     'metrics': {**metrics, **(combined or {})},
+    'means': {name: list(parts) for name, parts in (means or {}).items()},
     'answers': [
       {
         'id': ids[i],

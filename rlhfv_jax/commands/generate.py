@@ -67,12 +67,13 @@ def main(argv: list[str]) -> None:
     top_k=a.top_k,
     beams=a.beams,
     repetition_penalty=a.repetition_penalty,
-    stop=chat.stops(asked.tokenizer, asked.template).ids,
+    **chat.stops(asked.tokenizer, asked.template)._asdict(),
   )
   key = jax.random.key(a.seed)
   if a.questions is None:
     say(asked, questions[0], decoding, key)
   else:
+    before = len(files.read_lines(a.out))
     answers.answer(
       asked.model, asked.params, questions, tokenizer=asked.tokenizer,
       template=asked.template, image_size=asked.size,
@@ -80,7 +81,8 @@ def main(argv: list[str]) -> None:
       path=a.out, name=a.questions.name, mesh=asked.mesh,
       more=functools.partial(more, asked, least=a.doubts),
     )  # fmt: skip
-    print(f'{len(questions):,} answers in {a.out}')
+    there = f', {before:,} of them from before' * bool(before)
+    print(f'{len(questions):,} answers in {a.out}{there}')
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -212,7 +214,6 @@ def say(
     asked.model, questions, asked.tokenizer, asked.template, 'the question'
   )
   pictures = images.Pictures(questions, asked.size, asked.policy)
-  ended = answers.ends(asked.tokenizer, asked.template)
   printed = ''
 
   def show(text: str) -> None:
@@ -222,8 +223,6 @@ def say(
       printed = text
 
   def over(index: int, ids: np.ndarray) -> bool:
-    if ended is not None and ended(index, ids):
-      return True
     text = chat.decode(asked.tokenizer, ids, asked.template)
     show(text[: text.rfind(' ') + 1])  # its last word may not be whole
     return False

@@ -25,14 +25,15 @@ _PUNCTUATION = '.,:;?!'
 
 
 class Stops(NamedTuple):
-  """What ends an answer that is being written.
+  """What ends an answer that is being written, in a generator's terms.
 
-  Each of `ids` does at once, which is what a generator looks for; each of
-  `strings` does in the text, where several tokens may spell it.
+  Each token of `stop` does at once. A text that several may spell does at its
+  last stage: an entry of `spelled` is a token and the stages that it leads to
+  from the first, the second and so on. Other tokens lead back to the first.
   """
 
-  ids: tuple[int, ...]
-  strings: tuple[str, ...]
+  stop: tuple[int, ...]
+  spelled: tuple[tuple[int, ...], ...] = ()
 
 
 def load(path: str | Path) -> PreTrainedTokenizerFast:
@@ -158,20 +159,35 @@ def end_ids(
 
 
 def stops(tokenizer: PreTrainedTokenizerFast, template: Template) -> Stops:
-  """The family's stop conditions, for the generator and for the text.
+  """The family's: its tokens, and texts in however many tokens."""
+  ids = end_ids(tokenizer, template)
+  ends = [end for end in _ends(template) if token_id(tokenizer, end) is None]
+  if not ends:
+    return Stops(ids)
+  # A stage is a beginning of an end, the last one a whole: behind all others.
+  begun = sorted({end[:i] for end in ends for i in range(len(end))}, key=len)
 
-  Where an answer ends with a text, so it does with every token that holds it.
-  """
-  strings = tuple(
-    end for end in _ends(template) if token_id(tokenizer, end) is None
+  def stage(text: str) -> int:
+    if any(end in text for end in ends):
+      return len(begun)
+    return max(i for i, part in enumerate(begun) if text.endswith(part))
+
+  spelled = tuple(
+    (id, *stages)
+    for id, text in enumerate(_texts(tokenizer))
+    if any(stages := [stage(part + text) for part in begun])
   )
-  ids = set(end_ids(tokenizer, template))
-  if strings:
-    for id in range(len(tokenizer)):
-      text = tokenizer.backend_tokenizer.decode([id], skip_special_tokens=False)
-      if any(end in text for end in strings):
-        ids.add(id)
-  return Stops(tuple(sorted(ids)), strings)
+  whole = {id for id, first, *_ in spelled if first == len(begun)}
+  return Stops(tuple(sorted({*ids, *whole})), spelled)
+
+
+def _texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+  """What each token adds to a text, its space too; special ones add nothing."""
+  decode = tokenizer.backend_tokenizer.decode_batch
+  ids = range(len(tokenizer))
+  word = next(i for i in ids if decode([[i]])[0].isalpha())
+  begin = len(decode([[word]])[0])
+  return [text[begin:] for text in decode([[word, id] for id in ids])]
 
 
 def _ends(template: Template | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from rlhfv_jax import batch as rows
 from rlhfv_jax import models
 from rlhfv_jax.generate import slots
-from rlhfv_jax.generate.decoding import Decoding, penalized, stops
+from rlhfv_jax.generate.decoding import Decoding, endings, penalized, stops
 
 NEVER = -1e9
 
@@ -66,17 +66,18 @@ def _step(state, score, found, logits, decoding):
   exact = jax.nn.log_softmax(logits)
   total = by_prompt(penalized(exact, state.seen, decoding)) + score[..., None]
   # Enough that all who end leave as many who do not.
-  wide = max(2, 1 + len(decoding.stop)) * beams
+  wide = max(2, 1 + endings(decoding)) * beams
   total = total.reshape(prompts, -1)
   score, picked = jax.lax.top_k(total, min(wide, total.shape[1]))
   parent = picked // size + jnp.arange(prompts)[:, None] * beams
   token = picked % size
   count = state.count.reshape(prompts, beams)[:, :1]  # all of a prompt alike
   going = state.alive.reshape(prompts, beams)[:, :1]
-  ended = stops(token, decoding) | (count + 1 >= new)
+  ended = stops(token, state.stage[parent], decoding)[0] | (count + 1 >= new)
 
   at = jnp.arange(new)[None, None] == count[..., None]
-  logp = exact[parent, token]
+  # Below 0 where it would round to it: 0 says that nothing is written.
+  logp = jnp.minimum(exact[parent, token], -jnp.finfo(exact.dtype).tiny)
   longer = jnp.where(at, token[..., None], state.tokens[parent])
   logps = jnp.where(at, logp[..., None], state.logps[parent])
   over = ended & going & (jnp.arange(score.shape[1])[None] < beams)
@@ -90,6 +91,7 @@ def _step(state, score, found, logits, decoding):
   state = state._replace(
     new=jax.tree.map(lambda x: x[parent], state.new),
     seen=state.seen[parent],
+    stage=state.stage[parent],
     tokens=state.tokens[parent],
     logps=state.logps[parent],
   )

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +14,8 @@ class Decoding:
   Above 0: of the `top_k` likeliest (0: all) the smallest set that holds
   `top_p` of the probability. With several `beams` the n best of a search. A
   `repetition_penalty` above 1 makes tokens of the prompt and of the answer less
-  likely (arXiv 1909.05858). An answer ends with one of the ids in `stop`.
+  likely (arXiv 1909.05858). An answer ends with one of the ids in `stop`, or
+  with a text in however many tokens: `spelled` is data.chat.stops'.
   """
 
   max_new: int
@@ -24,6 +26,7 @@ class Decoding:
   n: int = 1
   repetition_penalty: float = 1.0
   stop: tuple[int, ...] = ()
+  spelled: tuple[tuple[int, ...], ...] = ()
 
   def __post_init__(self):
     object.__setattr__(self, 'stop', tuple(self.stop))
@@ -98,9 +101,23 @@ def argmax(x: jax.Array) -> jax.Array:
   return jnp.minimum(best.min(-1), size - 1)
 
 
-def stops(tokens: jax.Array, decoding: Decoding) -> jax.Array:
-  """Whether a token ends its answer."""
+def endings(decoding: Decoding) -> int:
+  """How many tokens may end an answer."""
+  last = {id for id, *stages in decoding.spelled if len(stages) in stages}
+  return len(last.union(decoding.stop))
+
+
+def stops(
+  tokens: jax.Array, stage: jax.Array, decoding: Decoding
+) -> tuple[jax.Array, jax.Array]:
+  """Whether a token ends its answer; else, how much of an end is written."""
   found = jnp.zeros(tokens.shape, bool)
   for stop in decoding.stop:
     found |= tokens == stop
-  return found
+  if not decoding.spelled:
+    return found, stage
+  ids, *stages = np.array(decoding.spelled, np.int32).T
+  known = tokens[..., None] == ids.reshape((1,) * tokens.ndim + (-1,))
+  led = jnp.stack(stages)[stage, known.argmax(-1)]
+  stage = jnp.where(known.any(-1), led, 0)
+  return found | (stage == len(stages)), stage

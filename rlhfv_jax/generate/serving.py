@@ -142,7 +142,7 @@ def _searched(model, weights, queue, decoding, key, *, mesh, **_):
     for b, prompt in enumerate(group):
       for k in range(decoding.n):
         row = b * decoding.n + k
-        # No log-probability is 0 to the bit but that of what was not written.
+        # 0 is the log-probability of what was not written alone.
         size = int((logps[row] != 0).sum())
         yield Answer(prompt.index, tokens[row, :size], logps[row, :size], k)
 
@@ -241,7 +241,7 @@ def _empty(model, decoding, rows, trunk, mesh, key):
     new=(models.kept_by(model, *new),) * text.depth,
     lengths=none, count=none, alive=none > 0,
     keys=jnp.repeat(key[None], rows),
-    seen=jnp.zeros((rows, seen), bool),
+    seen=jnp.zeros((rows, seen), bool), stage=none,
     tokens=jnp.zeros(new, jnp.int32), logps=jnp.zeros(new, exact),
   )  # fmt: skip
   return _placed(state, mesh)
@@ -262,7 +262,9 @@ def _admit(model, decoding, mesh, weights, state, batch, places, key):
     )
     for old, x in zip(state.prompts, fresh.prompts, strict=True)
   )
-  names = ('lengths', 'count', 'alive', 'keys', 'seen', 'tokens', 'logps')
+  names = (
+    'lengths', 'count', 'alive', 'keys', 'seen', 'stage', 'tokens', 'logps',
+  )  # fmt: skip
   rest = {k: set_(getattr(state, k), places, getattr(fresh, k)) for k in names}
   return _placed(state._replace(prompts=prompts, **rest), mesh)
 

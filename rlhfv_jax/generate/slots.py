@@ -26,6 +26,7 @@ class State(NamedTuple):
   alive: jax.Array  # bool[B]
   keys: jax.Array  # [B] what a row draws from
   seen: jax.Array  # bool[B,V], for a repetition penalty; else [B,0]
+  stage: jax.Array  # i32[B] how much is written of a text that ends answers
   tokens: jax.Array  # i32[B,max_new]
   logps: jax.Array  # f32[B,max_new]
 
@@ -83,6 +84,7 @@ def begin(
     alive=repeat(lengths) > 0,
     keys=jax.vmap(lambda i: jax.random.fold_in(key, i))(own),
     seen=repeat(seen),
+    stage=jnp.zeros(new[0], jnp.int32),
     tokens=jnp.zeros(new, jnp.int32),
     logps=jnp.zeros(new, logits.dtype),
   )
@@ -141,10 +143,12 @@ def put(
   if seen.shape[1]:
     seen = seen.at[row, token].set(True)
   count = state.count + alive
+  ended, stage = stops(token, state.stage, decoding)
   return state._replace(
     count=count,
-    alive=alive & ~stops(token, decoding) & (count < size),
+    alive=alive & ~ended & (count < size),
     seen=seen,
+    stage=stage,
     tokens=state.tokens.at[place].set(token, mode='drop'),
     logps=state.logps.at[place].set(logp, mode='drop'),
   )

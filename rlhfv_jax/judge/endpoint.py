@@ -75,7 +75,7 @@ def _ask(
     wait = judge.backoff * 2**attempt * random.uniform(0.5, 1)
     try:
       status, head, content = _post(client, body, judge)
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:  # on the way, or nonsense when it came
       why = f'{type(error).__name__} {error}'.strip()
     except httpx.InvalidURL as error:
       raise ValueError(f'config.judge.url = {judge.url}: {error}') from error
@@ -136,5 +136,5 @@ def _after(head: httpx.Headers) -> float:
 def _json(content: bytes) -> Any:
   try:
     return json.loads(content)
-  except ValueError:
+  except (ValueError, RecursionError):
     return None

@@ -27,7 +27,9 @@ def text(given: Mapping[str, Any]) -> tuple[str, str]:
     return '', f'{REFUSED}: {message.get("refusal") or ended}'
   said = message.get('content') or ''
   if not isinstance(said, str):  # in parts, as some servers give it
-    said = ''.join(p.get('text', '') for p in said if isinstance(p, Mapping))
+    parts = said if isinstance(said, list) else []
+    texts = (p.get('text') for p in parts if isinstance(p, Mapping))
+    said = ''.join(text for text in texts if isinstance(text, str))
   if ended == 'length':
     return '', HALF
   return (said, '') if said.strip() else ('', EMPTY)

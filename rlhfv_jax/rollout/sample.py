@@ -9,9 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rlhfv_jax import answers, hosts, models
+from rlhfv_jax import hosts, models
 from rlhfv_jax.batch import Bucket
-from rlhfv_jax.data import chat
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.feed import to_batch
 from rlhfv_jax.generate import Decoding, serving
@@ -24,8 +23,6 @@ def sampler(
   prompts: Prompts,
   decoding: Decoding,
   *,
-  tokenizer: Any,
-  template: chat.Template,
   slots: int,
   key: jax.Array,
   mesh: Mesh,
@@ -52,7 +49,6 @@ def sampler(
       slots=slots,
       trunks=trunks,
       mesh=mesh,
-      over=answers.ends(tokenizer, template),
     )
     found = {answer.index: answer.tokens for answer in said}
     return [found[int(i)] for i in index]

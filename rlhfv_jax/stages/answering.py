@@ -30,5 +30,5 @@ def answerer(
 def greedy(s: Setup) -> Decoding:
   return Decoding(
     max_new=s.config.evaluate.max_new,
-    stop=chat.stops(s.tokenizer, problem.template(s)).ids,
+    **chat.stops(s.tokenizer, problem.template(s))._asdict(),
   )

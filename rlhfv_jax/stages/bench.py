@@ -60,8 +60,7 @@ def decoding(s: Setup, of: Chosen) -> Decoding:
   c = s.config.evaluate
   given = {name: c[name] for name in names if name in c}
   given['max_new'] = of.options.get('max_new') or c.max_new
-  given['stop'] = chat.stops(s.tokenizer, template(s)).ids
-  return Decoding(**given)
+  return Decoding(**given, **chat.stops(s.tokenizer, template(s))._asdict())
 
 
 def chosen(s: Setup) -> list[Chosen]:
@@ -173,7 +172,9 @@ def scored(
   return {
     **result,
     'n': len(said),
-    'decoding': vars(decoding(s, of)),
+    'decoding': {
+      k: v for k, v in vars(decoding(s, of)).items() if k != 'spelled'
+    },
     'judge': told,
     'data': of.data(),
   }

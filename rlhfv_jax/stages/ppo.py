@@ -49,9 +49,11 @@ def learn(s: Setup, config: ConfigDict, folder: Path, name: str) -> None:
     decode=lambda ids: chat.decode(s.tokenizer, ids, problem.template(s)),
     sample=sample.sampler(
       s.model, asked,
-      Decoding(way.max_new, temperature=c.temperature, stop=way.ends),
-      tokenizer=s.tokenizer, template=problem.template(s), slots=c.slots,
-      key=jax.random.key(config.seed + 2), mesh=s.mesh,
+      Decoding(
+        way.max_new, temperature=c.temperature,
+        **chat.stops(s.tokenizer, problem.template(s))._asdict(),
+      ),
+      slots=c.slots, key=jax.random.key(config.seed + 2), mesh=s.mesh,
     ),
     score=sample.scorer(
       s.model, kept, prompts=asked, batch=c.score_batch, mesh=s.mesh
@@ -81,7 +83,7 @@ def learn(s: Setup, config: ConfigDict, folder: Path, name: str) -> None:
 
 def manner(s: Setup) -> rollout.Way:
   """How rollouts are made; question marks are those of the tokenizer."""
-  c, ends = s.config.ppo, chat.stops(s.tokenizer, problem.template(s)).ids
+  c, ends = s.config.ppo, chat.stops(s.tokenizer, problem.template(s)).stop
   marks = [token_id(s.tokenizer, mark) for mark in ppo_original.QUESTIONS]
   return rollout.Way(
     size=c.rollout, max_new=c.max_new, form=c.form, kl=c.kl_estimator,

@@ -76,7 +76,10 @@ function label(name) {
   const segment = view.segments[current];
   if (!segment) return;
   const [from, to] = segment.at;
-  marks.labels = marks.labels.filter(([a, b]) => !(a === from && b === to));
+  // Without a name, it has none of what it was a part of either.
+  const old = ([a, b]) => a === from && b === to || !name && (from === to
+    ? a === b && Math.abs(a - from) <= 1 : Math.max(a, from) < Math.min(b, to));
+  marks.labels = marks.labels.filter(mark => !old(mark));
   if (name) marks.labels.push([from, to, name]);
   segment.label = name;
   const [behind, any] = [unnamed(current), unnamed()];
@@ -132,11 +135,13 @@ function rewrite(words) {
 
 async function tokens() {
   const answer = await call('tokens', {item: shown.item, text: text.value, marks});
-  $('#tokens').replaceChildren(...(answer.error ? [answer.error]
-    : answer.chosen.flatMap(({before, text, corrected}) => [before, make('span', {
+  const line = (whose, found) => make('p', {}, make('small', {}, whose), ' ',
+    ...found.flatMap(({before, text, corrected}) => [before, make('span', {
       class: corrected ? 'token corrected' : 'token',
       title: corrected ? 'corrected: weighs more' : 'unchanged',
-    }, text)])));
+    }, text)]));
+  $('#tokens').replaceChildren(...(answer.error ? [answer.error]
+    : [line('yours', answer.chosen), line('the model’s', answer.rejected)]));
 }
 
 async function hand(state) {

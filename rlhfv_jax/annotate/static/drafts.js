@@ -31,8 +31,9 @@ export function drafts({name, edit, stale}) {
     } catch { /* full or forbidden: the server has the draft */ }
   }
 
+  // Whether all that is on the screen is kept now.
   async function save() {
-    if (busy || gone || !(dirty || pending)) return;
+    if (busy || gone || !(dirty || pending)) return false;
     busy = true;
     // One whose answer was lost is asked for again by the same name.
     pending ??= {sent: now(), save: attempt()};
@@ -42,16 +43,18 @@ export function drafts({name, edit, stale}) {
     if (!answer || answer.status >= 500) {
       say(answer?.error ?? 'not saved yet: the server does not answer', true);
       waiting = setTimeout(save, 1500);
-      return;
+      return false;
     }
     pending = null;
-    if (answer.status === 409) return old(answer);
-    if (answer.error) { dirty = false; return say(answer.error, true); }
+    dirty = answer.status < 400 && !same(now(), sent);
+    if (answer.status === 409) old(answer);
+    else if (answer.error) say(answer.error, true);
+    if (answer.error) return false;
     version = answer.version;
-    dirty = !same(now(), sent);
-    if (dirty) { waiting = setTimeout(save, 50); return; }
+    if (dirty) { waiting = setTimeout(save, 50); return false; }
     localStorage.removeItem(shown.draft);
     say('saved');
+    return true;
   }
 
   function old(answer) {
@@ -64,8 +67,8 @@ export function drafts({name, edit, stale}) {
   async function submit(where, state) {
     clearTimeout(waiting);
     while (busy) await new Promise(done => setTimeout(done, 20));
-    if (pending || dirty) await save();
-    if (pending || dirty || document.querySelector('dialog[open]') || gone) return null;
+    if ((pending || dirty) && !await save()) return null;
+    if (document.querySelector('dialog[open]') || gone) return null;
     busy = true;
     const answer = await call(where, {...now(), state, heard, save: attempt()})
       .catch(() => ({error: 'the server does not answer: nothing is lost, submit again'}));

@@ -10,8 +10,15 @@ let at = 0, from = 0; // the selection, from where it began to where it is
 
 const {changed: draft, submit, kept} = drafts({
   name: 'label', edit: () => ({marked, ...worked(), note: ''}),
-  stale: () => location.reload(), // both are kept; the newest goes on
+  stale: () => mine() ? draft() : location.reload(),
 });
+
+function mine() {
+  if (confirm('Saved elsewhere in the meantime, and both are kept. OK goes on with ' +
+    'the marks of this page, Cancel with those that were saved there.')) return true;
+  localStorage.removeItem(shown.draft);
+  return false;
+}
 
 const words = shown.words.slice(0, count).map(([, word], i) =>
   make('span', {role: 'option', id: `w${i}`}, word));
@@ -127,7 +134,7 @@ answer.addEventListener('pointermove', event => {
 });
 
 const more = kept();
-if (more && more.version === shown.version) { marked = more.marked; draft(); }
+if (more && (more.version === shown.version || mine())) { marked = more.marked; draft(); }
 show();
 answer.focus({preventScroll: true});
 document.body.dataset.ready = 'yes';

@@ -14,7 +14,7 @@ async function take(button) {
   const answer = await call(shown.mode === 'label' ? 'label' : 'submit', {
     ...JSON.parse(button.dataset.take), item: shown.item, final: true,
     version: shown.version, save: attempt(),
-    heard: ['uncategorised', 'rewritten', 'marks only', 'unmarked'],
+    heard: ['uncategorised', 'rewritten', 'marks only', 'edited', 'unmarked'],
   });
   if (answer.error) $('#trouble').textContent = answer.error;
   else open('progress');

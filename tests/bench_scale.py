@@ -17,14 +17,22 @@ from pathlib import Path
 
 import numpy as np
 
-from rlhfv_jax.data import cache, chat, images, pipeline, plan, sources
+from rlhfv_jax.data import (
+  cache,
+  chat,
+  images,
+  parallel,
+  pipeline,
+  plan,
+  sources,
+)  # fmt: skip
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.data.example import Example
 from rlhfv_jax.playroom import language
 from rlhfv_jax.playroom.picture import draw, png
 from rlhfv_jax.playroom.scene import World, sample
 
-ROWS, BATCH, WORKERS, PROCESSES = 100_000, 32, 2, 2
+ROWS, BATCH, WORKERS, PROCESSES = 100_000, 32, 2, parallel.cores()
 STEPS = 150  # before memory is looked at
 LENGTHS = (20, 60)  # words an answer
 

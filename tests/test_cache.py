@@ -11,7 +11,7 @@ from PIL import Image
 from test_chat import TOKENIZERS
 from test_formats_jsonl import png
 
-from rlhfv_jax.data import cache, chat, encode, rows, sources
+from rlhfv_jax.data import cache, chat, encode, parallel, rows, sources
 from rlhfv_jax.data.example import Example
 
 TEMPLATE = chat.template('vicuna_v1')
@@ -146,6 +146,7 @@ def test_a_writing_that_was_cut_short_leaves_nothing(tmp_path, source):
 
 def test_processes_change_nothing(monkeypatch):
   monkeypatch.setattr(encode, 'BLOCK', 32)
+  monkeypatch.setattr(parallel, 'WORTH', 8)
   many = examples(600)
   alone = encode.encode_all(many, TOKENIZER, TEMPLATE, **OPTIONS)
   seen = []

@@ -3,15 +3,22 @@
 import concurrent.futures
 import gc
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import cloudpickle
 
-WORTH = 8  # blocks, for which a process is worth its start
+WORTH = 40  # blocks, for which a process is worth its start
+MOST = 8
 
 _work: Callable[[range], Any]
+
+
+def cores() -> int:
+  """As many processes as there are cores, of a large machine some."""
+  return min(MOST, os.cpu_count() or 1)
 
 
 def over(

@@ -21,6 +21,7 @@ from rlhfv_jax.data import (
   cache,
   chat,
   images,
+  parallel,
   pipeline,
   plan,
   sources,
@@ -117,7 +118,7 @@ def read(
       diff=s.config.data.diff,
       score_template=s.config.chat.score_template,
       limit=s.model.config.text.max_length,
-      check_images=check_images, processes=s.config.data.workers, suffix=suffix,
+      check_images=check_images, processes=parallel.cores(), suffix=suffix,
       progress=lambda done, total: bar.update(),
     )  # fmt: skip
   bar.update(len(source) - bar.n)

@@ -158,7 +158,15 @@ def _has_words(source: Source) -> bool:
 
 def _export(a: argparse.Namespace) -> None:
   about = workdir.about(a.source)
-  base = a.base or (about.base if hub.is_id(about.base) else '')
+  origin = about.base
+  if a.format == 'peft':
+    origin = workdir.under(a.source)
+    if left_out := workdir.beside(a.source):
+      raise ValueError(
+        f'{a.source} trained {left_out[0]} beside its adapters, which files of '
+        'adapters have no place for: export with --format=hf'
+      )
+  base = a.base or (origin if hub.is_id(origin) else '')
   export_weights(
     workdir.read(a.source, _mesh(a.mesh)), about.model, a.to,
     format=a.format, tokenizer=workdir.load_tokenizer(about.tokenizer),

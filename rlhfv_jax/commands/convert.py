@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 
 import jax
 
-from rlhfv_jax import files, process, sharding
+from rlhfv_jax import files, hosts, process, sharding
 from rlhfv_jax.convert import export, export_weights, hub, load, words, workdir
 from rlhfv_jax.convert.plan import Source, plan
+from rlhfv_jax.hosts.join import joined
 from rlhfv_jax.models.presets import PRESETS, preset
 
 _IMPORT = """\
@@ -25,7 +27,9 @@ Reads the weights of a released model into WORKDIR, where a training begins:
       --fresh='mm_projector.*'
 
 Every tensor must have its place: a name that is missing or unknown, or a shape
-that is not the model's, is an error that says so before anything is read.
+that is not the model's, is an error that says so before anything is read. Where
+one host cannot hold the model, all run this with RLHFV_DISTRIBUTED=1: each
+keeps its part.
 """
 _EXPORT = """\
 Writes the model of an import or of a run for others to read:
@@ -41,7 +45,9 @@ original; peft is the adapters alone, for their base on the hub.
 def main(argv: list[str]) -> None:
   arguments = _parser().parse_args(argv)
   process.keep_memory()
-  arguments.run(arguments)
+  how = os.environ.get('RLHFV_DISTRIBUTED', '')
+  with joined(how, expected=(ValueError, OSError)):
+    arguments.run(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -174,7 +180,7 @@ def _export(a: argparse.Namespace) -> None:
     data=a.data or about.data, licence=a.licence, dtype=a.dtype,
   )  # fmt: skip
   pieces = Path(about.tokenizer) / 'tokenizer.model'
-  if a.format == 'muffin' and pieces.is_file():
+  if a.format == 'muffin' and pieces.is_file() and hosts.leader():
     # The original's own code reads no other form of it.
     shutil.copyfile(pieces, a.to / pieces.name)
   print(f'{a.to}: see its README.md')

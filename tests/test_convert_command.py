@@ -227,6 +227,29 @@ def test_adapters_are_for_what_they_are_on_and_for_nothing_else(
     assert settings['base_model_name_or_path'] == wanted
 
 
+@pytest.mark.parametrize(
+  'name, format',
+  [('liuhaotian/llava-v1.5-7b', 'llava'), ('lmsys/vicuna-7b-v1.5', 'llama')],
+)
+def test_adapters_are_for_a_base_that_peft_loads(
+  tmp_path, capsys, name, format
+):
+  """The original LLaVA has names of its own, and a decoder is not the whole."""
+  base, sources = tmp_path / 'base', [{'from': name, 'format': format}]
+  about = workdir.About(LLAVA, 'vicuna_v1', 'pad', sources=sources)
+  workdir.write(base, made('llava'), about, sources=[])
+  own = flatten_dict(lora.adapters(adapted('llava')))
+  folder = adapters_on(tmp_path / 'run', base, own)
+  asked = ('export', f'--from={folder}', f'--to={tmp_path / "out"}',
+           '--format=peft')  # fmt: skip
+  with pytest.raises(SystemExit):
+    run(*asked)
+  said = capsys.readouterr().err
+  assert f'{name} was imported in format' in said and '--base=ORG/NAME' in said
+  run(*asked, '--base=llava-hf/llava-1.5-7b-hf')
+  assert (tmp_path / 'out/adapter_model.safetensors').exists()
+
+
 def test_what_was_trained_beside_adapters_is_not_left_out(tmp_path, capsys):
   base = tmp_path / 'base'
   about = workdir.About(LLAVA, 'vicuna_v1', 'pad',

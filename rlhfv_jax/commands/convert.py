@@ -166,12 +166,8 @@ def _export(a: argparse.Namespace) -> None:
   about = workdir.about(a.source)
   origin = about.base
   if a.format == 'peft':
+    _check_adapters(a.source, about, a.base)
     origin = workdir.under(a.source)
-    if left_out := workdir.beside(a.source):
-      raise ValueError(
-        f'{a.source} trained {left_out[0]} beside its adapters, which files of '
-        'adapters have no place for: export with --format=hf'
-      )
   base = a.base or (origin if hub.is_id(origin) else '')
   export_weights(
     workdir.read(a.source, _mesh(a.mesh)), about.model, a.to,
@@ -184,6 +180,27 @@ def _export(a: argparse.Namespace) -> None:
     # The original's own code reads no other form of it.
     shutil.copyfile(pieces, a.to / pieces.name)
   print(f'{a.to}: see its README.md')
+
+
+def _check_adapters(
+  folder: Path, about: workdir.About, base: str | None
+) -> None:
+  """Do adapters alone say all that was trained, on what others can load?"""
+  if left_out := workdir.beside(folder):
+    raise ValueError(
+      f'{folder} trained {left_out[0]} beside its adapters, which files of '
+      'adapters have no place for: export with --format=hf'
+    )
+  tower = (about.model.get('vision') or {}).get('kind')
+  wanted = {'clip': 'hf', 'beit3': 'muffin'}.get(tower, 'llama')
+  format = about.sources[0].get('format', wanted) if about.sources else wanted
+  if not base and not format.startswith(wanted):
+    raise ValueError(
+      f'{about.base} was imported in format {format!r}, and PEFT puts these '
+      f'adapters on one in {wanted!r}: give the same weights in that as '
+      '--base=ORG/NAME (of LLaVA-1.5 they are llava-hf/llava-1.5-7b-hf and '
+      '-13b-hf), or export what the adapters are on, and upload it'
+    )
 
 
 def _described(name: str) -> dict[str, Any]:

@@ -398,7 +398,7 @@ def test_the_card_names_base_data_and_their_licences(tmp_path):
   convert.export_weights(
     made('llava'), LLAVA, tmp_path / 'out', preset='llava15_7b',
     base='liuhaotian/llava-v1.5-7b',
-    data=['openbmb/RLHF-V-Dataset', 'my/own', 'trl:/home/me/pairs'],
+    data=['openbmb/RLHF-V-Dataset', 'my/own', 'rlhfv:/home/me/pairs'],
   )  # fmt: skip
   text = (tmp_path / 'out/README.md').read_text()
   head = text.split('---')[1]
@@ -411,6 +411,7 @@ def test_the_card_names_base_data_and_their_licences(tmp_path):
     'Llama 2 Community License |',
     '| image tower | CLIP ViT-L/14 | MIT |',
     '| data | my/own | not known',
+    '| data | rlhfv:/home/me/pairs | CC BY-NC 4.0 if it is RLHF-V-Dataset |',
   ):
     assert row in text
 

@@ -18,9 +18,13 @@ _TOWERS = {
   'clip': ('CLIP ViT-L/14', 'MIT'),
 }
 _DATA = {
-  r'(.*/)?RLHF-V-Dataset|rlhfv:.*': 'CC BY-NC 4.0',
-  r'(.*/)?RLAIF-V-Dataset|rlaifv:.*': 'CC BY-NC 4.0',
-  r'(.*/)?LLaVA-Human-Preference-10K|llava_rlhf:.*': 'Apache-2.0',
+  r'(.*/)?RLHF-V-Dataset': 'CC BY-NC 4.0',
+  r'(.*/)?RLAIF-V-Dataset': 'CC BY-NC 4.0',
+  r'(.*/)?LLaVA-Human-Preference-10K': 'Apache-2.0',
+  # Files of their shape, which may be anybody's.
+  r'rlhfv:.*': 'CC BY-NC 4.0 if it is RLHF-V-Dataset',
+  r'rlaifv:.*': 'CC BY-NC 4.0 if it is RLAIF-V-Dataset',
+  r'llava_rlhf:.*': 'Apache-2.0 if it is LLaVA-Human-Preference-10K',
   r'playroom': 'Apache-2.0, made by rlhfv_jax itself',
 }
 _ID = r'[\w.-]+/[\w.-]+'  # on the hub

@@ -229,6 +229,31 @@ def test_adapters_can_stand_on_a_model_that_has_some(tmp_path, base):
     )
 
 
+@pytest.mark.parametrize('kept', adapt.KINDS)
+def test_adapters_that_an_import_brought_are_part_of_the_base(tmp_path, kept):
+  """LLaVA-RLHF's policy is a model and adapters beside it."""
+  rng = np.random.default_rng(1)
+  whole = adapt.lora.attach(numbers(), jax.random.key(0), rank=3, alpha=2.0,
+                            targets=TARGETS)  # fmt: skip
+  whole = jax.tree_util.tree_map_with_path(
+    lambda path, x: (
+      rng.normal(0, 0.2, x.shape).astype(np.float32)
+      if path[-1].key == 'lora_b'
+      else x
+    ),
+    whole,
+  )
+  paths = [tmp_path / name / 'params' for name in ('brought', 'merged')]
+  save_params(paths[0], whole)
+  save_params(paths[1], jax.jit(adapt.lora.merge)(whole))
+  with jax.set_mesh(mesh()):
+    found, wanted = (
+      adapt.begin(path, like(), start(kept), mesh()) for path in paths
+    )
+    assert_same(found, wanted)
+    assert_same(*(adapt.load(path, like(), mesh()) for path in paths))
+
+
 def test_a_bad_number_is_named_over_an_int8_base(tmp_path, base):
   with pytest.raises(nonfinite.NonFinite, match='step 3: .*batch weight is'):
     train(tmp_path, base, start('int8'), spoil=2)

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -89,7 +90,14 @@ def test_the_hub_out_of_reach(monkeypatch):
   monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)
   refused('org/no-such-model', 'org/no-such-model', 'cannot be fetched',
           'give the folder of a copy')  # fmt: skip
-  assert hub.commit(hub.Path('/c/snapshots/abc/sft_model')) == 'abc'
+
+
+def test_the_revision_of_what_was_fetched():
+  commit = '0123456789abcdef' * 2 + '01234567'
+  cache = Path('/c/snapshots')
+  assert hub.commit(cache / commit / 'sft_model') == commit
+  assert hub.commit(cache / commit) == commit
+  assert hub.commit(cache / 'mine') is hub.commit(cache) is None
 
 
 def test_a_shard_that_is_not_there(copy):
@@ -135,6 +143,33 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path, suffix, content, what):
   path = tmp_path / f'model{suffix}'
   path.write_bytes(content)
   refused(tmp_path, str(path), what)
+
+
+def test_a_header_that_is_damaged(tmp_path):
+  path = file(tmp_path / 'model.safetensors', state('llava'))
+  content, name = path.read_bytes(), 'model.norm.weight'
+  length = 8 + int.from_bytes(content[:8], 'little')
+  fine = json.loads(content[8:length])
+  for change, words in (
+    ({'data_offsets': [0, 4]}, f'{name} is (32,) of F32, which are 128 bytes'),
+    ({'shape': [4, 4]}, f'{name} is (4, 4) of F32'),
+    ({'shape': None}, f'does not say what {name} is'),
+    ({'data_offsets': [1]}, f'does not say what {name} is'),
+  ):
+    header = json.dumps(fine | {name: fine[name] | change}).encode()
+    size = len(header).to_bytes(8, 'little')
+    path.write_bytes(size + header + content[length:])
+    refused(tmp_path, str(path), words, 'fetch the file again')
+
+
+@pytest.mark.parametrize('content', ['<!DOCTYPE html>', '{"r": 4', '[]', '{}'])
+@pytest.mark.parametrize(
+  'name', ['pytorch_model.bin.index.json', 'adapter_config.json', 'config.json']
+)
+def test_settings_that_are_no_settings(copy, name, content):
+  (copy / name).write_text(content)
+  if (name, content) != ('config.json', '{}'):  # which says nothing wrong
+    refused(copy, str(copy / name), 'fetch it again')
 
 
 def test_torch_under_the_name_of_safetensors_and_the_reverse(tmp_path):
@@ -183,7 +218,8 @@ def test_missing_unexpected_and_misshapen_tensors_are_named(tmp_path):
   name = 'model.layers.1.mlp.up_proj.weight'
   path = tmp_path / 'model.safetensors'
   for change, words in (
-    ({name: None}, (str(tmp_path), '1 tensors are missing', name)),
+    ({name: None},
+     (str(tmp_path), '1 tensors are missing', f'{name} (48, 32)')),
     ({name: torch.ones(7, 5)},
      (name, 'model.safetensors is (7, 5), and the model wants (48, 32)')),
     ({name: torch.ones(48)}, (name, '(48,)', '(48, 32)')),
@@ -216,6 +252,26 @@ def test_a_checkpoint_of_another_size_or_family(saved, tmp_path):
   gpt = {'transformer.h.0.attn.c_attn.weight': torch.ones(2, 2)}
   file(tmp_path / 'pytorch_model.bin', gpt)
   refused(tmp_path, 'transformer.h.0.attn', 'another family')
+
+
+@pytest.mark.parametrize(
+  'said, words',
+  [
+    ({'model_type': 'gemma'}, "model_type is 'gemma' there"),
+    ({'text_config': {'model_type': 'qwen2'}}, "model_type is 'qwen2' there"),
+    ({'hidden_act': 'gelu'}, "hidden_act is 'gelu' there"),
+    ({'sliding_window': 8}, 'set text.max_length to 8'),
+    ({'mm_vision_select_feature': 'cls_patch'}, "is 'cls_patch' there"),
+    ({'vision_feature_select_strategy': 'full'}, "is 'full' there"),
+    (
+      {'vision_feature_layer': [-2, -1], 'vision_config': {'patch_size': 4}},
+      'layers [-2, -1] of the tower are read there',
+    ),
+  ],
+)
+def test_what_shapes_do_not_tell_is_read_off_the_config(copy, said, words):
+  (copy / 'config.json').write_text(json.dumps(said))
+  refused(copy, str(copy), 'config.json: ', words, '--model')
 
 
 def test_a_two_layer_connector_is_not_read_as_one(tmp_path):

@@ -1,5 +1,7 @@
 """python -m rlhfv_jax convert: what a user types, and what it leaves."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -181,6 +183,89 @@ def test_a_run_is_exported_with_what_it_trained(tmp_path):
   assert settings['base_model_name_or_path'] == 'org/base'
   card = (tmp_path / 'merged/README.md').read_text()
   assert 'Llama 2' in card and 'rlhfv:here' in card
+
+
+def adapters_on(folder, base, trained):
+  """What a training of adapters leaves, on the parameters in `base`."""
+  save_params(folder / 'params', unflatten_dict(trained))
+  start = adapt.Start('float32', (), 0, rank=3, alpha=7.0, targets='.*')
+  adapt.note(folder, base / 'params', start)
+  ran(folder, LLAVA, base)
+  return folder
+
+
+def test_adapters_are_for_what_they_are_on_and_for_nothing_else(
+  tmp_path, capsys
+):
+  """Not for what that was trained from: there they would do something else."""
+  base, sft = tmp_path / 'base', tmp_path / 'sft'
+  about = workdir.About(LLAVA, 'vicuna_v1', 'pad',
+                        sources=[{'from': 'org/base'}])  # fmt: skip
+  workdir.write(base, made('llava'), about, sources=[])
+  save_params(sft / 'params', made('llava'))
+  ran(sft, LLAVA, base)
+  both = dataclasses.replace(
+    about, sources=[{'from': 'org/base'}, {'from': 'org/lora'}]
+  )
+  workdir.write(tmp_path / 'both', adapted('llava'), both, sources=[])
+  own = lora.adapters(adapted('llava'))
+  for under, found in ((base, True), (sft, False), (tmp_path / 'both', False)):
+    folder = adapters_on(
+      tmp_path / f'on-{under.name}', under, flatten_dict(own)
+    )
+    out = tmp_path / f'out-{under.name}'
+    asked = ('export', f'--from={folder}', f'--to={out}', '--format=peft')
+    if found:
+      run(*asked)
+    else:
+      with pytest.raises(SystemExit):
+        run(*asked)
+      assert 'export it first' in capsys.readouterr().err
+      run(*asked, '--base=org/sft')
+    settings = files.read_json(out / 'adapter_config.json')
+    wanted = 'org/base' if found else 'org/sft'
+    assert settings['base_model_name_or_path'] == wanted
+
+
+@pytest.mark.parametrize(
+  'name, format',
+  [('liuhaotian/llava-v1.5-7b', 'llava'), ('lmsys/vicuna-7b-v1.5', 'llama')],
+)
+def test_adapters_are_for_a_base_that_peft_loads(
+  tmp_path, capsys, name, format
+):
+  """The original LLaVA has names of its own, and a decoder is not the whole."""
+  base, sources = tmp_path / 'base', [{'from': name, 'format': format}]
+  about = workdir.About(LLAVA, 'vicuna_v1', 'pad', sources=sources)
+  workdir.write(base, made('llava'), about, sources=[])
+  own = flatten_dict(lora.adapters(adapted('llava')))
+  folder = adapters_on(tmp_path / 'run', base, own)
+  asked = ('export', f'--from={folder}', f'--to={tmp_path / "out"}',
+           '--format=peft')  # fmt: skip
+  with pytest.raises(SystemExit):
+    run(*asked)
+  said = capsys.readouterr().err
+  assert f'{name} was imported in format' in said and '--base=ORG/NAME' in said
+  run(*asked, '--base=llava-hf/llava-1.5-7b-hf')
+  assert (tmp_path / 'out/adapter_model.safetensors').exists()
+
+
+def test_what_was_trained_beside_adapters_is_not_left_out(tmp_path, capsys):
+  base = tmp_path / 'base'
+  about = workdir.About(LLAVA, 'vicuna_v1', 'pad',
+                        sources=[{'from': 'org/base'}])  # fmt: skip
+  workdir.write(base, made('llava'), about, sources=[])
+  own = flatten_dict(lora.adapters(adapted('llava')))
+  moved = {('mm_projector', 'linear_1', 'bias'): jnp.ones(32)}
+  folder = adapters_on(tmp_path / 'run', base, own | moved)
+  with pytest.raises(SystemExit):
+    run('export', f'--from={folder}', f'--to={tmp_path / "lora"}',
+        '--format=peft')  # fmt: skip
+  said = capsys.readouterr().err
+  assert 'mm_projector/linear_1/bias' in said and '--format=hf' in said
+  run('export', f'--from={folder}', f'--to={tmp_path / "out"}')
+  back = convert.import_weights(tmp_path / 'out', LLAVA)
+  assert (back['mm_projector']['linear_1']['bias'] == 1).all()
 
 
 def test_a_run_that_trained_all_of_it_is_exported_as_it_is(tmp_path):

@@ -228,6 +228,23 @@ def test_adapters_come_in_again_beside_their_base(tmp_path, name):
   assert_identical(back, params)
 
 
+def test_a_judge_comes_in_again_with_its_head(tmp_path):
+  head = {'weight': jnp.arange(32.0), 'bias': jnp.float32(0.5)}
+  params = adapted('llava') | {'score_head': head}
+  convert.export_weights(made('llava'), LLAVA, tmp_path / 'base')
+  convert.export_weights(
+    params, LLAVA, tmp_path / 'judge', format='peft', base='org/base'
+  )
+  back = convert.import_weights([tmp_path / 'base', tmp_path / 'judge'], LLAVA)
+  assert_identical(back, params)
+  # As whoever published the first one reads it.
+  theirs = torch.nn.Linear(32, 1)
+  theirs.load_state_dict(torch.load(tmp_path / 'judge/reward_head'))
+  assert theirs.bias.item() == 0.5
+  with pytest.raises(ValueError, match="score_head: with format 'peft'"):
+    convert.export_weights(params, LLAVA, tmp_path / 'out')
+
+
 def test_adapters_of_llava_rlhf_are_read(tmp_path):
   """As peft 0.4 wrote them, beside a model with its names of its own."""
   rng = np.random.default_rng(0)
@@ -381,18 +398,20 @@ def test_the_card_names_base_data_and_their_licences(tmp_path):
   convert.export_weights(
     made('llava'), LLAVA, tmp_path / 'out', preset='llava15_7b',
     base='liuhaotian/llava-v1.5-7b',
-    data=['openbmb/RLHF-V-Dataset', 'my/own'],
+    data=['openbmb/RLHF-V-Dataset', 'my/own', 'rlhfv:/home/me/pairs'],
   )  # fmt: skip
   text = (tmp_path / 'out/README.md').read_text()
   head = text.split('---')[1]
   assert 'base_model: liuhaotian/llava-v1.5-7b' in head
-  assert '- openbmb/RLHF-V-Dataset' in head
+  # What the hub can link to; a path of one's own is no data set there.
+  assert 'datasets:\n- openbmb/RLHF-V-Dataset\n- my/own\ntags' in head
   for row in (
     '| base | liuhaotian/llava-v1.5-7b |',
     '| data | openbmb/RLHF-V-Dataset | CC BY-NC 4.0 |',
     'Llama 2 Community License |',
     '| image tower | CLIP ViT-L/14 | MIT |',
     '| data | my/own | not known',
+    '| data | rlhfv:/home/me/pairs | CC BY-NC 4.0 if it is RLHF-V-Dataset |',
   ):
     assert row in text
 

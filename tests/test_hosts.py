@@ -229,3 +229,29 @@ def test_four_processes_learn_from_the_same_pairs_as_one(tmp_path, finished):
   run(4, f'--workdir={folder}', module=MAIN, devices=4)
   same_losses(folder, finished[0], ('.', 'arms/dpo', 'arms/sft'))
   assert (folder / 'report.html').exists()
+
+
+def test_weights_come_in_and_go_out_of_many_as_of_one(tmp_path):
+  pytest.importorskip('torch')
+  import checkpoints
+
+  checkpoints.shards(tmp_path / 'theirs', checkpoints.state('hf'))
+  # 67 words divide over no two devices.
+  text = checkpoints.TEXT | {'vocab_size': 128}
+  files.write_json(tmp_path / 'model.json', checkpoints.LLAVA | {'text': text})
+  convert = dict(module=['-m', 'rlhfv_jax', 'convert'])
+  for processes, name in ((1, 'one'), (2, 'two')):
+    weights = tmp_path / f'{name}-weights'
+    first, *others = run(
+      processes, 'import', f'--from={tmp_path / "theirs"}', '--mesh=2,2,2',
+      f'--model={tmp_path / "model.json"}', f'--to={weights}', **convert,
+    )  # fmt: skip
+    assert f'{weights}: ' in first
+    assert all('parameters' not in out for out in others)
+    run(processes, 'export', f'--from={weights}', f'--to={tmp_path / name}',
+        '--mesh=2,2,2', **convert)  # fmt: skip
+  names = sorted(p.name for p in (tmp_path / 'one').iterdir())
+  assert 'model.safetensors' in names
+  for name in names:
+    one, two = (tmp_path / folder / name for folder in ('one', 'two'))
+    assert one.read_bytes() == two.read_bytes(), name

@@ -27,7 +27,8 @@ torch = pytest.importorskip('torch')
 LLAMA3 = dict(
   kv_heads=2, rope_factor=8.0, rope_low=1.0, rope_high=4.0, rope_original=64
 )
-VIT = dict(kind='clip', patch=14, width=24, mlp=32, depth=4, heads=3)
+# One more than is read of it.
+VIT = dict(kind='clip', patch=14, width=24, mlp=32, depth=5, heads=3)
 
 
 def clip_config(size):
@@ -81,7 +82,7 @@ def test_clip_equals_that_of_transformers(size, layer):
     channels_first = torch.tensor(pixels.transpose(0, 3, 1, 2))
     out = reference(channels_first, output_hidden_states=True)
   expected = out.hidden_states[layer][:, 1:].numpy()
-  unread = ['post_layernorm'] + ['layers.3'] * (layer == -2)
+  unread = ['post_layernorm'] + ['layers.4'] * (layer == -2)
   config = VisionConfig(image_size=size, layer=layer, **VIT)
   tower = clip.Clip(config, 'float32', 'none')
   features = jax.jit(tower.apply)(
@@ -124,7 +125,7 @@ def test_llava_equals_that_of_transformers(size, connector, change):
   text = {**TEXT, **change}
   reference = llava(size, text, connector)
   params, gradients = read(
-    reference, ['post_layernorm', 'vision_tower.encoder.layers.3']
+    reference, ['post_layernorm', 'vision_tower.encoder.layers.4']
   )
   batch, filled, weight = rows([24, 17, 12], (size // VIT['patch']) ** 2)
   batch['images'] = pictures(3, size)

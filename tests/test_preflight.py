@@ -191,3 +191,17 @@ def test_a_step_takes_what_it_took(name):
   assert found['peak_gib'] <= 1.03 * peak
   assert found['cycles'] == pytest.approx(cycles, rel=0.03)
   assert found['kernels'] >= 3
+
+
+@TPU
+@pytest.mark.slow
+def test_7b_with_adapters_on_eight_bits_fits_the_chip_that_colab_lends():
+  code, out = run(
+    f'{CONFIG},lora', '--config.lora.rank=64', '--config.lora.base=int8',
+    '--topology=v5e:1x1', '--bucket=640,192,2', '--config.train.batch=1',
+    '--json', module=COMMAND,
+  )  # fmt: skip
+  assert code == 0, out
+  found = json.loads(out[out.index('{') :])['training']
+  assert found['problems'] == []
+  assert 8 < found['peak_gib'] < 15.75

@@ -6,12 +6,14 @@ import jax
 import numpy as np
 import pytest
 import transformers
+from flax.traverse_util import flatten_dict
 from originals import scattered
 from runs import run
 
 from rlhfv_jax import files, models, sharding
 from rlhfv_jax.batch import Batch
 from rlhfv_jax.convert import workdir
+from rlhfv_jax.convert.shards import scan
 from rlhfv_jax.data import chat
 from rlhfv_jax.data.encode import encode
 from rlhfv_jax.data.images import load
@@ -31,7 +33,7 @@ def get_config(arg=None):
   c = ddpo.get_config(arg)
   c.model.update({model})
   c.model.update({{'dtype': 'float32', 'remat': 'none'}})
-  c.image.size = 12
+  c.image.size = c.model.vision.image_size
   c.train.update({{'batch': 8, 'steps': 6, 'lr': 1e-3, 'save_every': 3}})
   c.reference.batch = 16
   return c
@@ -167,3 +169,84 @@ def test_a_data_folder_that_is_not_there_is_a_sentence(released, tmp_path):
   assert code == 1
   assert 'nowhere' in out and 'Traceback' not in out
   assert json.loads((tmp_path / 'run/config.json').read_text())['config']
+
+
+@pytest.fixture(scope='module')
+def muffin(tmp_path_factory):
+  """RLHF-V as its authors published it, wrong ids in its config and all."""
+  import test_tokenizer
+  from checkpoints import BEIT3, TEXT, decoder, shards
+  from checkpoints import muffin as tensors
+
+  home = tmp_path_factory.mktemp('muffin')
+  words = test_tokenizer.SP.get_piece_size()
+  added = {k: words + i for k, i in test_tokenizer.MUFFIN.items()}
+  test_tokenizer.folder(home / 'hub', added=added)
+  text = {**TEXT, 'vocab_size': words + 4, 'max_length': 512}
+  inside = tensors() | {
+    k: x.clone() for k, x in decoder(**text).state_dict().items()
+  }
+  shards(home / 'hub', inside, number=6)
+  files.write_json(home / 'hub/config.json', {
+    'architectures': ['Beit3LlavaLlamaForCausalLM'], 'model_type':
+    'beit3_llava', 'hidden_size': 32, 'num_hidden_layers': 3, 'num_query': 5,
+    'vocab_size': words + 4, 'rms_norm_eps': 1e-5, 'bos_token_id': 0,
+    'eos_token_id': 1, 'pad_token_id': -1, 'mm_vision_select_layer': -2,
+    'mm_vision_tower': 'beit3_large_patch16_448', 'use_mm_proj': True,
+  })  # fmt: skip
+  model = dict(text=text, vision=BEIT3, image_token=words + 1)
+  files.write_json(home / 'model.json', {
+    'model': model, 'template': 'muffin', 'image': {'policy': 'squash'},
+  })  # fmt: skip
+  (home / 'config.py').write_text(CONFIG.format(model=model))
+  done('convert', '--from=playroom:train/pairs/48',
+       f'--to=rlhfv:{home / "pairs.parquet"}', module=DATA)  # fmt: skip
+  return home, inside
+
+
+def done(*args, module):
+  code, out = run(*args, module=module)
+  assert code == 0, out
+
+
+def test_rlhfv_from_its_files_through_the_released_recipe_and_back(muffin):
+  home, inside = muffin
+  model = f'--model={home / "model.json"}'
+  done('import', f'--from={home / "hub"}', model, f'--to={home / "weights"}',
+       module=CONVERT)  # fmt: skip
+  done(
+    f'--workdir={home / "run"}', f'--config.init={home / "weights"}',
+    f'--config.data.source=rlhfv:{home / "pairs.parquet"}',
+    '--config.train.steps=6',
+    module=['-m', 'rlhfv_jax.main',
+            f'--config={home}/config.py:rlhfv_13b,released'],
+  )  # fmt: skip
+  done('export', f'--from={home / "run"}', f'--to={home / "out"}',
+       '--format=muffin', module=CONVERT)  # fmt: skip
+  done('import', f'--from={home / "out"}', model, f'--to={home / "again"}',
+       module=CONVERT)  # fmt: skip
+  first, *_, last = (
+    row for row in files.read_lines(home / 'run/metrics.jsonl')
+    if 'eval_loss' in row
+  )  # fmt: skip
+  assert first['eval_loss/dpo'] == pytest.approx(np.log(2), abs=1e-6)
+  assert last['step'] == 6
+  # The names of the original, and what was trained under them.
+  there = scan(home / 'out')
+  dropped = {'mask_token', 'text_embed.weight'}
+  assert {k: x.shape for k, x in there.items()} == {
+    k: tuple(x.shape) for k, x in inside.items()
+    if not any(k.endswith(name) for name in dropped)
+  }  # fmt: skip
+  mesh = sharding.make_mesh((1, -1, 1))
+  before, trained, again = (
+    flatten_dict(workdir.read(home / name, mesh))
+    for name in ('weights', 'run', 'again')
+  )
+  assert before.keys() == trained.keys() == again.keys()
+  for name, x in trained.items():
+    np.testing.assert_array_equal(x, again[name], str(name))
+  head = ('language_model', 'lm_head', 'kernel')
+  assert not np.array_equal(trained[head], before[head])
+  words = [chat.load(home / part).get_vocab() for part in ('out', 'hub')]
+  assert words[0] == words[1]

@@ -499,6 +499,13 @@ def test_a_damaged_model_is_named(tmp_path, content):
     chat.load(tmp_path)
 
 
+@pytest.mark.parametrize('content', ['{"version": "1.0", "tr', '{}', '<html>'])
+def test_a_damaged_tokenizer_json_is_named(tmp_path, content):
+  (tmp_path / 'tokenizer.json').write_text(content)
+  with pytest.raises(ValueError, match=r'tokenizer\.json does not read.*again'):
+    chat.load(tmp_path)
+
+
 def test_another_kind_of_model_is_refused(tmp_path):
   file = io.BytesIO()
   spm.SentencePieceTrainer.train(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 
 import jax
 
-from rlhfv_jax import files, process, sharding
+from rlhfv_jax import files, hosts, process, sharding
 from rlhfv_jax.convert import export, export_weights, hub, load, words, workdir
 from rlhfv_jax.convert.plan import Source, plan
+from rlhfv_jax.hosts.join import joined
 from rlhfv_jax.models.presets import PRESETS, preset
 
 _IMPORT = """\
@@ -25,7 +27,9 @@ Reads the weights of a released model into WORKDIR, where a training begins:
       --fresh='mm_projector.*'
 
 Every tensor must have its place: a name that is missing or unknown, or a shape
-that is not the model's, is an error that says so before anything is read.
+that is not the model's, is an error that says so before anything is read. Where
+one host cannot hold the model, all run this with RLHFV_DISTRIBUTED=1: each
+keeps its part.
 """
 _EXPORT = """\
 Writes the model of an import or of a run for others to read:
@@ -41,7 +45,9 @@ original; peft is the adapters alone, for their base on the hub.
 def main(argv: list[str]) -> None:
   arguments = _parser().parse_args(argv)
   process.keep_memory()
-  arguments.run(arguments)
+  how = os.environ.get('RLHFV_DISTRIBUTED', '')
+  with joined(how, expected=(ValueError, OSError)):
+    arguments.run(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -158,7 +164,11 @@ def _has_words(source: Source) -> bool:
 
 def _export(a: argparse.Namespace) -> None:
   about = workdir.about(a.source)
-  base = a.base or (about.base if hub.is_id(about.base) else '')
+  origin = about.base
+  if a.format == 'peft':
+    _check_adapters(a.source, about, a.base)
+    origin = workdir.under(a.source)
+  base = a.base or (origin if hub.is_id(origin) else '')
   export_weights(
     workdir.read(a.source, _mesh(a.mesh)), about.model, a.to,
     format=a.format, tokenizer=workdir.load_tokenizer(about.tokenizer),
@@ -166,10 +176,31 @@ def _export(a: argparse.Namespace) -> None:
     data=a.data or about.data, licence=a.licence, dtype=a.dtype,
   )  # fmt: skip
   pieces = Path(about.tokenizer) / 'tokenizer.model'
-  if a.format == 'muffin' and pieces.is_file():
+  if a.format == 'muffin' and pieces.is_file() and hosts.leader():
     # The original's own code reads no other form of it.
     shutil.copyfile(pieces, a.to / pieces.name)
   print(f'{a.to}: see its README.md')
+
+
+def _check_adapters(
+  folder: Path, about: workdir.About, base: str | None
+) -> None:
+  """Do adapters alone say all that was trained, on what others can load?"""
+  if left_out := workdir.beside(folder):
+    raise ValueError(
+      f'{folder} trained {left_out[0]} beside its adapters, which files of '
+      'adapters have no place for: export with --format=hf'
+    )
+  tower = (about.model.get('vision') or {}).get('kind')
+  wanted = {'clip': 'hf', 'beit3': 'muffin'}.get(tower, 'llama')
+  format = about.sources[0].get('format', wanted) if about.sources else wanted
+  if not base and not format.startswith(wanted):
+    raise ValueError(
+      f'{about.base} was imported in format {format!r}, and PEFT puts these '
+      f'adapters on one in {wanted!r}: give the same weights in that as '
+      '--base=ORG/NAME (of LLaVA-1.5 they are llava-hf/llava-1.5-7b-hf and '
+      '-13b-hf), or export what the adapters are on, and upload it'
+    )
 
 
 def _described(name: str) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlhfv_jax import files
 from rlhfv_jax.convert.match import Match, Shapes
-from rlhfv_jax.convert.shards import Tensor
+from rlhfv_jax.convert.shards import Tensor, told
 from rlhfv_jax.convert.tables import FORMATS, Rules, slots, their_name
 from rlhfv_jax.models.config import VLMConfig
 
@@ -47,7 +46,7 @@ def match(
   config: VLMConfig,
 ) -> Adapters:
   """Where the tensors of an adapter go; `shapes` are the leaves of its base."""
-  settings = files.read_json(folder / SETTINGS)
+  settings = told(folder / SETTINGS, 'r', 'lora_alpha')
   problems = [
     f'{SETTINGS} has {key} = {settings[key]!r}, which is not read: merge the '
     'adapter into its base with PEFT, and import that'

@@ -18,11 +18,16 @@ _TOWERS = {
   'clip': ('CLIP ViT-L/14', 'MIT'),
 }
 _DATA = {
-  r'(.*/)?RLHF-V-Dataset|rlhfv:.*': 'CC BY-NC 4.0',
-  r'(.*/)?RLAIF-V-Dataset|rlaifv:.*': 'CC BY-NC 4.0',
-  r'(.*/)?LLaVA-Human-Preference-10K|llava_rlhf:.*': 'Apache-2.0',
+  r'(.*/)?RLHF-V-Dataset': 'CC BY-NC 4.0',
+  r'(.*/)?RLAIF-V-Dataset': 'CC BY-NC 4.0',
+  r'(.*/)?LLaVA-Human-Preference-10K': 'Apache-2.0',
+  # Files of their shape, which may be anybody's.
+  r'rlhfv:.*': 'CC BY-NC 4.0 if it is RLHF-V-Dataset',
+  r'rlaifv:.*': 'CC BY-NC 4.0 if it is RLAIF-V-Dataset',
+  r'llava_rlhf:.*': 'Apache-2.0 if it is LLaVA-Human-Preference-10K',
   r'playroom': 'Apache-2.0, made by rlhfv_jax itself',
 }
+_ID = r'[\w.-]+/[\w.-]+'  # on the hub
 _UNKNOWN = 'not known to rlhfv_jax: look it up before you share this'
 
 _USE = {
@@ -57,14 +62,14 @@ def card(
   licence: str = '',
 ) -> str:
   """README.md, with the head that the hub reads."""
-  on_hub = bool(re.fullmatch(r'[\w.-]+/[\w.-]+', base))
+  sets = [name for name in data if re.fullmatch(_ID, name)]
   head = [
     '---',
     f'library_name: {"peft" if format == "peft" else "transformers"}',
     'license: other',
     f'license_name: {licence or "see-below"}',
-    *([f'base_model: {base}'] if on_hub else []),
-    *(['datasets:', *(f'- {d}' for d in data if '/' in d)] if data else []),
+    *([f'base_model: {base}'] if re.fullmatch(_ID, base) else []),
+    *(['datasets:', *(f'- {name}' for name in sets)] if sets else []),
     'tags: [rlhfv_jax]',
     '---',
   ]

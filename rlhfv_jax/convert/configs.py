@@ -4,6 +4,7 @@ Shapes tell width from width, not a wrong number of heads, norm or rotation: so
 what the file says of those must agree.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ _VISION = {
   'num_attention_heads': 'heads',
   'patch_size': 'patch',
 }
+# Who has a decoder of Llama's kind, under whatever name.
+_LLAMAS = r'(beit3_)?llava|(llava_)?(llama|mistral)|'
 _LLAMA3 = {
   'factor': 'rope_factor',
   'low_freq_factor': 'rope_low',
@@ -104,36 +107,34 @@ def muffin(config: VLMConfig) -> dict[str, Any]:
 def disagreements(found: Mapping[str, Any], config: VLMConfig) -> list[str]:
   """Where a config.json and ours differ in what both of them say."""
   wrong = []
-  kind = found.get('model_type', '')
+  kind = found.get('model_type') or ''
   text = found.get('text_config') or found
   if not kind.startswith('clip'):
+    wrong += list(_family(kind, text, config.text))
     wrong += list(_differ('', text, _TEXT, config.text, skip='vocab_size'))
     wrong += list(_rotation(text, config.text))
-  layer = found.get('mm_vision_select_layer')
-  if (
-    config.vision is not None
-    and config.vision.kind == 'clip'
-    and (layer not in (None, config.vision.layer))
-  ):
-    wrong.append(
-      f'mm_vision_select_layer is {layer} there and layer '
-      f'{config.vision.layer} here'
-    )
-  tower = found.get('vision_config')
-  tower = found if kind == 'clip_vision_model' else tower
-  if tower and config.vision is not None and config.vision.kind == 'clip':
-    wrong += list(_differ('vision.', tower, _VISION, config.vision))
-    act = tower.get('hidden_act', 'quick_gelu')
-    if act != 'quick_gelu':
-      wrong.append(
-        f'vision hidden_act is {act!r}, and CLIP here has quick_gelu'
-      )
-    wrong += list(_read_layer(found, tower, config.vision))
+  if config.vision is not None and config.vision.kind == 'clip':
+    wrong += list(_sight(kind, found, config.vision))
   if 'projector_hidden_act' in found and config.vision is not None:
     theirs = 'linear' if found['projector_hidden_act'] == 'linear' else 'mlp2x'
     if theirs != config.connector:
       wrong.append(f'connector is {theirs} there and {config.connector} here')
   return wrong
+
+
+def _family(kind, text, c) -> Iterator[str]:
+  """Whether it is a Llama; others have tensors of the same names."""
+  for name in (kind, text.get('model_type', '')):
+    if not re.fullmatch(_LLAMAS, name):
+      yield f'model_type is {name!r} there, and the decoder here is a Llama'
+  act, window = text.get('hidden_act', 'silu'), text.get('sliding_window')
+  if act != 'silu':
+    yield f'hidden_act is {act!r} there, and a Llama has silu'
+  if window is not None and window < c.max_length:
+    yield (
+      f'sliding_window is {window} there, and all {c.max_length} tokens are '
+      f'seen here: set text.max_length to {window}'
+    )
 
 
 def _differ(prefix, found, keys, ours, skip='') -> Iterator[str]:
@@ -143,12 +144,29 @@ def _differ(prefix, found, keys, ours, skip='') -> Iterator[str]:
       yield f'{prefix}{theirs} is {there} there and {name} {here} here'
 
 
+def _sight(kind, found, c) -> Iterator[str]:
+  """What CLIP is, and what of it is looked at."""
+  layer = found.get('mm_vision_select_layer')
+  if layer not in (None, c.layer):
+    yield f'mm_vision_select_layer is {layer} there and layer {c.layer} here'
+  for key in ('mm_vision_select_feature', 'vision_feature_select_strategy'):
+    if (part := found.get(key, 'patch')) not in ('patch', 'default'):
+      yield f'{key} is {part!r} there, and here the patches alone are seen'
+  tower = found if kind == 'clip_vision_model' else found.get('vision_config')
+  if tower:
+    yield from _differ('vision.', tower, _VISION, c)
+    act = tower.get('hidden_act', 'quick_gelu')
+    if act != 'quick_gelu':
+      yield f'vision hidden_act is {act!r}, and CLIP here has quick_gelu'
+    yield from _read_layer(found, tower, c)
+
+
 def _read_layer(found, tower, c) -> Iterator[str]:
   """Which layer of the tower is looked at, counted from the first."""
-  depth, layer = (
-    tower.get('num_hidden_layers'),
-    found.get('vision_feature_layer'),
-  )
+  depth = tower.get('num_hidden_layers')
+  layer = found.get('vision_feature_layer')
+  if isinstance(layer, list):
+    yield f'layers {layer} of the tower are read there, and one is here'
   if depth is None or not isinstance(layer, int):
     return
   there = layer if layer >= 0 else depth + 1 + layer

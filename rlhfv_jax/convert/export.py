@@ -16,11 +16,19 @@ from flax.traverse_util import flatten_dict
 from transformers import PreTrainedTokenizerBase
 
 from rlhfv_jax import files
-from rlhfv_jax.convert import adapters, beside, configs, tables, words
+from rlhfv_jax.convert import (
+  adapters,
+  beside,
+  configs,
+  reward_head,
+  tables,
+  words,
+)
 from rlhfv_jax.convert.card import card
 from rlhfv_jax.convert.save import Entry, save
 from rlhfv_jax.data import tokenizer as tokenizers
 from rlhfv_jax.models.config import VLMConfig
+from rlhfv_jax.models.score import HEAD
 
 FORMATS = ('hf', 'muffin', 'peft')
 
@@ -45,9 +53,10 @@ def export_weights(
 
   'hf' is transformers' LLaVA, or its Llama where there is no tower; 'muffin'
   has the names of the original; 'peft' is adapters alone for the `base` on the
-  hub, which elsewhere are merged into their kernels. `chat` and `policy` are
-  the template and the image policy that go with the tokenizer; base, preset,
-  data and licence are what the card tells.
+  hub, which elsewhere are merged into their kernels, and beside them the head
+  of a model that judges. `chat` and `policy` are the template and the image
+  policy that go with the tokenizer; base, preset, data and licence are what the
+  card tells.
   """
   config = model_config
   if not isinstance(config, VLMConfig):
@@ -62,6 +71,7 @@ def export_weights(
     if format == 'peft':
       settings = adapters.settings(flat, rules, base)
       files.write_json(folder / adapters.SETTINGS, settings)
+      reward_head.write(folder, flat)
     else:
       described = _described(config, format, entries)
       files.write_json(folder / 'config.json', described)
@@ -102,6 +112,11 @@ def _check(flat, config, format, base):
     )
   if format == 'peft':
     _check_adapters(flat, base)
+  elif f'{HEAD}/weight' in flat:
+    raise ValueError(
+      f'these parameters judge, and format {format!r} has no place for their '
+      f"{HEAD}: with format 'peft' it stands beside their adapters"
+    )
   elif rounded := [p for p in flat if p.endswith('kernel_scale')]:
     raise ValueError(
       f'{rounded[0].removesuffix("_scale")} is in eight bits, and a whole '
@@ -119,7 +134,8 @@ def _check_adapters(flat, base):
   if not re.fullmatch(r'[\w.-]+/[\w.-]+', base) or Path(base).exists():
     raise ValueError(
       f'adapters are of no use without their base, and base is {base!r}: give '
-      'its ORG/NAME on the hub, where whoever loads them finds it too'
+      'its ORG/NAME on the hub, where whoever loads them finds it too; export '
+      'it first if it is nowhere'
     )
 
 

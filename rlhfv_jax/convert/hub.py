@@ -1,6 +1,7 @@
 """A folder on disk, or a repository of Hugging Face fetched into one."""
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 _ID = re.compile(r'\w[\w.-]*(/\w[\w.-]*){1,4}')
@@ -24,8 +25,8 @@ def fetch(source: str | Path, *, revision: str | None = None) -> Path:
 
 def commit(folder: Path) -> str | None:
   """The revision of what was fetched; None for a folder of one's own."""
-  parts = folder.parts
-  return parts[parts.index('snapshots') + 1] if 'snapshots' in parts else None
+  found = re.search(r'/snapshots/([0-9a-f]{40})(?=/|$)', folder.as_posix())
+  return found[1] if found else None
 
 
 def is_id(source: str) -> bool:
@@ -40,13 +41,11 @@ def _download(source, revision):
   repository, inside = f'{org}/{name}', ''.join(f'{b}/' for b in below)
   try:
     every = hub.HfApi().list_repo_files(repository, revision=revision)
-    every = [f.removeprefix(inside) for f in every if f.startswith(inside)]
-    here = [s for s in _WEIGHTS if any(f.endswith(s) for f in every)]
-    wanted = [*_BESIDE, *(f'*{s}' for s in here[:1])]
+    wanted = _wanted(every, inside)
+    if not wanted:
+      raise ValueError(_elsewhere(every, repository))
     root = hub.snapshot_download(
-      repository,
-      revision=revision,
-      allow_patterns=[inside + pattern for pattern in wanted],
+      repository, revision=revision, allow_patterns=wanted
     )
   except Exception as error:  # whatever its HTTP library raises
     raise ValueError(
@@ -56,3 +55,21 @@ def _download(source, revision):
       'has to be accepted, or give the folder of a copy'
     ) from error
   return Path(root) / inside
+
+
+def _wanted(every, inside):
+  """The weights in a folder of a repository in one form, and what is beside."""
+  own = {f for f in every if f.rpartition('/')[0] == inside.rstrip('/')}
+  for suffix in _WEIGHTS:
+    if any(f.endswith(suffix) for f in own):
+      patterns = (*_BESIDE, f'*{suffix}')
+      return sorted(f for f in own if any(fnmatch(f, p) for p in patterns))
+  return []
+
+
+def _elsewhere(every, repository):
+  homes = {f.rpartition('/')[0] for f in every if f.endswith(_WEIGHTS)}
+  found = ', '.join(
+    f'{repository}/{home}'.rstrip('/') for home in sorted(homes)
+  )
+  return f'no weights there, but in {found}' if homes else 'it has no weights'

@@ -73,16 +73,17 @@ def match(
 
 
 def missing(shapes: Shapes, found: Sequence[Match], config: VLMConfig) -> list:
-  """What no source gave: (our path, the name that was looked for)."""
+  """What no source gave: (our path, the name and shape looked for)."""
   have = {(s.path, s.layer) for m in found for s in m.slots.values()}
   rules = FORMATS[max(found, key=lambda m: len(m.slots)).format]
   lacking = {}
   for name, slot in slots(shapes, rules, config).items():
     if (slot.path, slot.layer) not in have:
-      lacking.setdefault(slot.path, name)
+      lacking.setdefault(slot.path, f'{name} {slot.shape}')
   # Parts that the format of the largest source has no names for.
   given = {path for path, _ in have} | lacking.keys()
-  return [*lacking.items(), *((p, p) for p in shapes if p not in given)]
+  rest = ((p, f'{p} {x}') for p, x in shapes.items() if p not in given)
+  return [*lacking.items(), *rest]
 
 
 def twice(found: Sequence[Match]) -> list[str]:

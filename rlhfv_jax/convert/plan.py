@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from rlhfv_jax import files, models
+from rlhfv_jax import models
 from rlhfv_jax.convert import adapters, configs, reward_head, words
 from rlhfv_jax.convert.match import Match, match, missing, twice
-from rlhfv_jax.convert.shards import Tensor, scan
+from rlhfv_jax.convert.shards import Tensor, scan, told
 from rlhfv_jax.data import tokenizer
 from rlhfv_jax.models.config import VLMConfig
 
@@ -88,7 +88,7 @@ def _settings(folder, tensors, found, config):
     return []
   problems = []
   if (folder / 'config.json').exists():
-    said = files.read_json(folder / 'config.json')
+    said = told(folder / 'config.json')
     for difference in configs.disagreements(said, config):
       problems.append(f'config.json: {difference}')
   rows = {tensors[name].shape[0] for name, slot in found.slots.items()
@@ -147,7 +147,7 @@ def _way(part, sources, config):
   """Where a missing part of a model may come from."""
   if part == 'vision_tower':
     said = [s.folder / 'config.json' for s in sources if s.folder.is_dir()]
-    said = [files.read_json(p) for p in said if p.exists()]
+    said = [told(p) for p in said if p.exists()]
     towers = [c['mm_vision_tower'] for c in said if 'mm_vision_tower' in c]
     tower = next(iter(towers), f'the {config.vision.kind} tower')
     return f'Import {tower} together with it.'

@@ -6,10 +6,13 @@ LLaVA-RLHF keeps a linear layer of torch, weight [1,D] and bias [1], in a file
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from rlhfv_jax import hosts
 from rlhfv_jax.convert import torch_file
 from rlhfv_jax.models.config import VLMConfig
 from rlhfv_jax.models.score import HEAD
@@ -32,3 +35,13 @@ def read(folder: Path, config: VLMConfig) -> dict[str, np.ndarray]:
     )
   weight, bias = (found[k].astype(np.float32)[0] for k in ('weight', 'bias'))
   return {f'{HEAD}/weight': weight, f'{HEAD}/bias': np.float32(bias)}
+
+
+def write(folder: Path, params: Mapping[str, Any]) -> None:
+  """The file of flat parameters that judge; the inverse of `read`."""
+  if f'{HEAD}/weight' not in params:
+    return
+  weight, bias = (
+    np.asarray(hosts.whole(params[f'{HEAD}/{k}'])) for k in ('weight', 'bias')
+  )
+  torch_file.write(folder / FILE, {'weight': weight[None], 'bias': bias[None]})

@@ -36,8 +36,7 @@ def read(
 ) -> Iterator[tuple[str, np.ndarray]]:
   for name, (shape, dtype, start) in _entries(file).items():
     if name in names:
-      number = math.prod(shape)
-      flat = np.fromfile(file, np.uint8, number * dtype.itemsize, offset=start)
+      flat = np.fromfile(file, np.uint8, _bytes(shape, dtype), offset=start)
       yield name, flat.view(dtype).reshape(shape)
 
 
@@ -54,20 +53,39 @@ def _entries(file):
         f'{file}: its header is not JSON ({error}): fetch it again'
       ) from error
   table.pop('__metadata__', None)
-  begin = 8 + length
-  end = max((t['data_offsets'][1] for t in table.values()), default=0)
-  if size < begin + end:
-    raise ValueError(_short(file, size, begin + end))
-  entries = {}
-  for name, t in sorted(table.items(), key=lambda kv: kv[1]['data_offsets']):
-    if t['dtype'] not in DTYPES:
-      raise ValueError(
-        f'{file}: {name} is {t["dtype"]}, and {", ".join(DTYPES)} are read: '
-        'take the checkpoint that is not quantised'
-      )
-    start = begin + t['data_offsets'][0]
-    entries[name] = tuple(t['shape']), DTYPES[t['dtype']], start
-  return entries
+  entries = {k: _entry(file, k, told, 8 + length) for k, told in table.items()}
+  end = max((at + _bytes(*kind) for *kind, at in entries.values()), default=0)
+  if size < end:
+    raise ValueError(_short(file, size, end))
+  return dict(sorted(entries.items(), key=lambda entry: entry[1][2]))
+
+
+def _entry(file, name, told, begin):
+  """(shape, dtype, where it begins) of a tensor."""
+  try:
+    shape, dtype = tuple(told['shape']), told['dtype']
+    start, end = told['data_offsets']
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+      f'{file}: its header does not say what {name} is and where: fetch the '
+      'file again'
+    ) from error
+  if dtype not in DTYPES:
+    raise ValueError(
+      f'{file}: {name} is {dtype}, and {", ".join(DTYPES)} are read: take the '
+      'checkpoint that is not quantised'
+    )
+  have, want = end - start, _bytes(shape, DTYPES[dtype])
+  if have != want:
+    raise ValueError(
+      f'{file}: {name} is {shape} of {dtype}, which are {want:,} bytes, and '
+      f'has {have:,}: fetch the file again'
+    )
+  return shape, DTYPES[dtype], begin + start
+
+
+def _bytes(shape, dtype):
+  return math.prod(shape) * dtype.itemsize
 
 
 def _short(file, size, promised):

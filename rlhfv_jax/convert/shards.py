@@ -4,15 +4,15 @@ read one tensor at a time.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlhfv_jax import files
 from rlhfv_jax.convert import safetensors_file, torch_file
 
 _KINDS = {
@@ -59,6 +59,19 @@ def read(
     yield from _reader(file).read(file, inside)
 
 
+def told(path: Path, *keys: str) -> dict[str, Any]:
+  """What a JSON file beside weights says; these keys have to be in it."""
+  try:
+    found = json.loads(path.read_text('utf-8'))
+  except ValueError as error:
+    raise ValueError(f'{path}: not JSON ({error}): fetch it again') from error
+  if not isinstance(found, dict) or not found.keys() >= {*keys}:
+    raise ValueError(
+      f'{path} is no table with {" and ".join(keys) or "keys"}: fetch it again'
+    )
+  return found
+
+
 def weight_files(path: Path) -> list[Path]:
   """The files that hold the weights of a folder; safetensors before torch's."""
   if path.is_file():
@@ -76,7 +89,7 @@ def weight_files(path: Path) -> list[Path]:
 def _with_suffix(folder: Path, suffix: str) -> list[Path]:
   indexes = sorted(folder.glob(f'*{suffix}.index.json'))
   if indexes:
-    named = sorted(set(files.read_json(indexes[0])['weight_map'].values()))
+    named = sorted(set(_map(indexes[0]).values()))
     for name in named:
       if not (folder / name).exists():
         raise ValueError(
@@ -102,13 +115,17 @@ def _check_numbers(folder: Path, inside: list[Path]) -> None:
 
 def _check_index(folder: Path, found: Mapping[str, Tensor]) -> None:
   for index in sorted(folder.glob('*.index.json')):
-    for name, file in files.read_json(index)['weight_map'].items():
+    for name, file in _map(index).items():
       here = any(t.file.name == file for t in found.values())
       if here and (name not in found or found[name].file.name != file):
         raise ValueError(
           f'{index} looks for {name} in {file}, which has no such tensor: the '
           'two belong to different downloads, fetch them again'
         )
+
+
+def _map(index: Path) -> dict[str, str]:
+  return told(index, 'weight_map')['weight_map']
 
 
 def _nothing(folder: Path) -> str:

@@ -6,6 +6,7 @@ import re
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ml_dtypes
@@ -35,14 +36,24 @@ def read(
       yield name, bits.numpy().copy().view(_numpy_dtype(file, name, t))
 
 
-def _load(file: Path) -> dict[str, Any]:
+def write(file: Path, tensors: Mapping[str, np.ndarray]) -> None:
+  torch = _torch(f'{file} is written by torch')
+  torch.save({k: torch.tensor(x) for k, x in tensors.items()}, file)
+
+
+def _torch(who: str, otherwise: str = '') -> ModuleType:
   try:
     import torch
   except ImportError as error:
     raise ValueError(
-      f'{file} is read by torch, which is not installed: '
-      "pip install 'rlhfv_jax[convert]', or take the safetensors files"
+      f"{who}, which is not installed: pip install 'rlhfv_jax[convert]'"
+      f'{otherwise}'
     ) from error
+  return torch
+
+
+def _load(file: Path) -> dict[str, Any]:
+  torch = _torch(f'{file} is read by torch', ', or take the safetensors files')
   zipped = zipfile.is_zipfile(file)
   with open(file, 'rb') as f:
     began = f.read(2) == b'PK'

@@ -23,6 +23,7 @@ from rlhfv_jax.checkpoint import load_params, save_params, stored
 from rlhfv_jax.data import tokenizer as tokenizers
 from rlhfv_jax.data.templates import template
 from rlhfv_jax.models import lora
+from rlhfv_jax.models.score import HEAD
 from rlhfv_jax.playroom import language
 from rlhfv_jax.train import adapt
 
@@ -129,6 +130,33 @@ def read(folder: Path, mesh: Mesh) -> dict[str, Any]:
       'is not finished, run it again'
     )
   return unflatten_dict(_flat(folder / 'params', mesh), sep='/')
+
+
+def under(folder: Path) -> str:
+  """Where others find what the adapters in a folder are on; '' if nowhere.
+
+  It is there as it was imported: not after a training, nor with adapters of its
+  own put in.
+  """
+  note = folder / adapt.NOTE
+  if not note.exists():
+    return about(folder).base
+  on = (folder / files.read_json(note)['base']).parent
+  as_it_came = (on / NOTE).exists() and not lora.adapters(stored(on / 'params'))
+  return about(on).base if as_it_came else ''
+
+
+def beside(folder: Path) -> list[str]:
+  """What a training of adapters changed beside them and a score head."""
+  if not (folder / adapt.NOTE).exists():
+    return []
+  trained = flatten_dict(stored(folder / 'params'), sep='/')
+  return [
+    name for name, x in trained.items()
+    if x is not None
+    and name.rpartition('/')[2] not in lora.LEAVES
+    and not name.startswith(HEAD)
+  ]  # fmt: skip
 
 
 def _flat(path: Path, mesh: Mesh) -> dict[str, Any]:

@@ -44,7 +44,13 @@ def load(path: str | Path) -> PreTrainedTokenizerFast:
   """
   folder = _folder(path)
   if (folder / 'tokenizer.json').exists():
-    return PreTrainedTokenizerFast.from_pretrained(str(folder))
+    try:
+      return PreTrainedTokenizerFast.from_pretrained(str(folder))
+    except Exception as error:  # whatever its parsers raise
+      raise ValueError(
+        f'{folder / "tokenizer.json"} does not read, or the files beside it '
+        f'({type(error).__name__}: {str(error)[:200]}): copy them again'
+      ) from error
   if (folder / 'tokenizer.model').exists():
     return sentencepiece.read(folder)
   raise ValueError(

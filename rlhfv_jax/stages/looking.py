@@ -5,7 +5,6 @@ from __future__ import annotations
 import jax
 
 from rlhfv_jax import looks, optim, scoring
-from rlhfv_jax.checkpoint import load_params
 from rlhfv_jax.stages import problem, provenance
 from rlhfv_jax.stages.problem import Data, Setup
 from rlhfv_jax.train import adapt
@@ -34,7 +33,7 @@ def looked(s: Setup, data: Data, split: str) -> Data:
   if (path.parent / adapt.NOTE).exists():
     params = {k: problem.load(s, path)[k] for k in tower}
   else:
-    params = load_params(path, tower, part=True)
+    params = adapt.whole(path, tower, s.mesh, part=True)
   names = [data.digests(i) for i in range(len(data.rows))]
   seen = looks.features(
     s.model, params, data.images, names=names, folder=s.folder / 'seen' / split,

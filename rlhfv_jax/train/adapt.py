@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 
 from rlhfv_jax import files, optim, sharding
-from rlhfv_jax.checkpoint import load_params
+from rlhfv_jax.checkpoint import load_params, stored
 from rlhfv_jax.models import lora, quantize
 from rlhfv_jax.models.score import HEAD
 
@@ -89,12 +89,27 @@ def base(path: Path, like: Any, start: Start, mesh: Mesh) -> Any:
   if (path.parent / NOTE).exists():
     return _kept(load(path, like, mesh), start, mesh)
   if start.kept == 'float32':
-    return load_params(path, like)
+    return whole(path, like, mesh)
   found = {}
   for name, leaf in flatten_dict(like).items():
-    one = load_params(path, unflatten_dict({name: leaf}), part=True)
+    one = whole(path, unflatten_dict({name: leaf}), mesh, part=True)
     found |= flatten_dict(_kept(one, start, mesh))
   return unflatten_dict(found)
+
+
+def whole(path: Path, like: Any, mesh: Mesh, *, part: bool = False) -> Any:
+  """The parameters in a folder, all or a part; adapters that an import brought
+  with them go into their kernels.
+  """
+  flat = flatten_dict(like)
+  beside = {
+    k: x for k, x in flatten_dict(lora.adapters(stored(path))).items()
+    if (*k[:-1], 'kernel') in flat
+  }  # fmt: skip
+  if not beside:
+    return load_params(path, like, part=part)
+  beside = sharding.abstract(unflatten_dict(beside), mesh)
+  return _merged(load_params(path, lora.join(like, beside), part=part), mesh)
 
 
 def keep(params: Any, start: Start) -> Any:
@@ -131,7 +146,7 @@ def note(folder: Path, path: Path, start: Start) -> None:
 def load(path: Path, like: Any, mesh: Mesh) -> Any:
   """The parameters in a folder: whole, or adapters with what they are on."""
   if not (path.parent / NOTE).exists():
-    return load_params(path, like)
+    return whole(path, like, mesh)
   about = files.read_json(path.parent / NOTE)
   start = Start(**about['start'])
   params = begin(path.parent / about['base'], like, start, mesh)
@@ -142,6 +157,11 @@ def load(path: Path, like: Any, mesh: Mesh) -> Any:
 @functools.partial(jax.jit, static_argnames=('start', 'mesh'))
 def _kept(params, start, mesh):
   return _placed(keep(plain(params), start), mesh)
+
+
+@functools.partial(jax.jit, static_argnames='mesh')
+def _merged(params, mesh):
+  return _placed(lora.merge(params), mesh)
 
 
 def _placed(tree, mesh):

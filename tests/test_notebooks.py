@@ -44,7 +44,6 @@ def test_they_define_no_logic_of_their_own(path):
     assert not found, cell.source
 
 
-@pytest.mark.skip(reason='not seen to pass yet')
 @pytest.mark.slow
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=NAMES)
 def test_they_run_from_top_to_bottom(path, tmp_path, monkeypatch):

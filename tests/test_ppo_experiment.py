@@ -33,7 +33,6 @@ def test_the_whole_from_nothing_to_the_report(tmp_path):
   assert time.monotonic() - clock < 60
 
 
-@pytest.mark.skip(reason='not seen to pass yet')
 @pytest.mark.slow
 def test_killed_while_it_learns_it_ends_in_the_same_numbers(tmp_path):
   args = module('small,truth')

@@ -175,7 +175,6 @@ STORED = {
 
 
 @TPU
-@pytest.mark.skip(reason='not seen to pass yet')
 @pytest.mark.slow
 @pytest.mark.parametrize('name', sorted(STORED))
 def test_a_step_takes_what_it_took(name):

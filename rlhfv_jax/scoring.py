@@ -45,22 +45,24 @@ def params_digest(params: Any) -> str:
   ))  # fmt: skip
 
 
+def differing(path: Path, fingerprint: Mapping[str, Any]) -> str:
+  """What is otherwise in the fingerprint kept in a file, in words."""
+  found = files.read_json(path)
+  return '; '.join(
+    f'{k} is {fingerprint.get(k)} here and {found.get(k)} there'
+    for k in sorted(found.keys() | fingerprint.keys())
+    if found.get(k) != fingerprint.get(k)
+  )
+
+
 def check_fingerprint(folder: Path, fingerprint: Mapping[str, str]) -> None:
   """A cache made by something else is an error that says what differs."""
   path = folder / 'fingerprint.json'
-  if path.exists():
-    found = files.read_json(path)
-    differ = [
-      f'{k} is {fingerprint.get(k)} here and {found.get(k)} there'
-      for k in sorted(found.keys() | fingerprint.keys())
-      if found.get(k) != fingerprint.get(k)
-    ]
-    if differ:
-      raise ValueError(
-        f'{folder}: the reference was scored by something else: '
-        f'{"; ".join(differ)}. Delete the folder to score again, or give a '
-        'workdir of its own to this run'
-      )
+  if path.exists() and (differ := differing(path, fingerprint)):
+    raise ValueError(
+      f'{folder}: the reference was scored by something else: {differ}. Delete '
+      'the folder to score again, or give a workdir of its own to this run'
+    )
   files.write_json(path, dict(fingerprint))
 
 

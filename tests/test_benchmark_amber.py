@@ -1,10 +1,15 @@
 """AMBER on answers whose scores can be counted by hand."""
 
 import json
+import re
 
+import numpy as np
 import pytest
 
-from rlhfv_jax.benchmarks import amber, amber_nouns
+from rlhfv_jax import files
+from rlhfv_jax.__main__ import main
+from rlhfv_jax.benchmarks import amber, amber_nouns, paired
+from rlhfv_jax.report import results
 
 RELATED = {
   'tree': ['forest', 'bush'], 'person': ['man', 'woman'], 'dog': [],
@@ -24,12 +29,16 @@ NOTES = [
 
 @pytest.fixture
 def path(tmp_path):
+  return written(tmp_path, NOTES)
+
+
+def written(tmp_path, notes):
   (tmp_path / 'query').mkdir()
-  (tmp_path / 'annotations.json').write_text(json.dumps(NOTES))
+  (tmp_path / 'annotations.json').write_text(json.dumps(notes))
   (tmp_path / 'relation.json').write_text(json.dumps(RELATED))
   (tmp_path / 'safe_words.txt').write_text('light\n')
-  for task, which in (('generative', NOTES[:2]), ('discriminative', NOTES[2:]),
-                      ('all', NOTES)):  # fmt: skip
+  for task, which in (('generative', notes[:2]), ('discriminative', notes[2:]),
+                      ('all', notes)):  # fmt: skip
     rows = [{'id': note['id'], 'image': f'AMBER_{note["id"]}.jpg',
              'query': 'Describe this image.'} for note in which]  # fmt: skip
     (tmp_path / f'query/query_{task}.json').write_text(json.dumps(rows))
@@ -137,6 +146,68 @@ def test_the_amber_score_is_of_both_tasks(path):
       m = row['metrics']
       made = (1 - m['mention'] + m['f1']) / 2
       assert m['score'] == pytest.approx(made, abs=0.0006)
+
+
+def test_two_scores_are_compared_on_the_same_redrawn_questions(
+  tmp_path, capsys
+):
+  """Against a loop over what is said: the interval, and who moved it."""
+  rng, words = np.random.default_rng(4), ('person', 'tree', 'dog', 'car')
+  labels = rng.choice(['yes', 'no'], 30).tolist()
+  notes = [{**NOTES[0], 'id': i} for i in range(1, 11)] + [
+    {**NOTES[2], 'id': i, 'truth': label} for i, label in enumerate(labels, 11)
+  ]
+  path = written(tmp_path, notes)
+
+  def say(note):
+    if note['type'] == 'generative':
+      return ' '.join(w for w in words if rng.random() < 0.5)
+    return str(rng.choice(['Yes', 'No']))
+
+  said = [[say(note) for note in notes]]
+  said.append([say(n) if rng.random() < 0.4 else old
+               for n, old in zip(notes, said[0], strict=True)])  # fmt: skip
+  one, other = (amber.score(answers(*s), path, repeats=1) for s in said)
+  change = paired.compare(one, other, repeats=200, seed=3)['score']
+
+  def score(texts, which):
+    wrong = nouns = true = taken = there = 0
+    for i in which:
+      if i < 10:
+        nouns += len(texts[i].split())
+        wrong += len({'dog', 'car'} & set(texts[i].split()))
+      else:
+        taken += texts[i] == 'No'
+        there += labels[i - 10] == 'no'
+        true += texts[i] == 'No' and labels[i - 10] == 'no'
+    chair = wrong / nouns if nouns else 0
+    f1 = 2 * true / (taken + there) if taken + there else 0
+    return (1 - chair + f1) / 2
+
+  apart = lambda which: score(said[1], which) - score(said[0], which)
+  n, draw = len(notes), np.random.default_rng(3)
+  drawn = [apart(draw.integers(0, n, n)) for _ in range(200)]
+  assert change['difference'] == pytest.approx(apart(range(n)))
+  ends = np.percentile(drawn, [2.5, 97.5])
+  assert [change['low'], change['high']] == pytest.approx(ends)
+  alone = [[*said[0][:i], said[1][i], *said[0][i + 1 :]] for i in range(n)]
+  base = score(said[0], range(n))
+  moved = [round(score(texts, range(n)) - base, 12) for texts in alone]
+  up, down = sum(m > 0 for m in moved), sum(m < 0 for m in moved)
+  assert [change[k] for k in ('up', 'down', 'n')] == [up, down, n]
+  assert change['same'] == n - up - down and up and down
+
+  paths = [tmp_path / name / 'results.json' for name in 'AB']
+  for at, result in zip(paths, (one, other), strict=True):
+    files.write_json(
+      at, {'version': results.VERSION, 'benchmarks': {'amber': result}}
+    )
+  main(['report', *map(str, paths)])
+  (line,) = re.findall(r'^score .*', capsys.readouterr().out, re.MULTILINE)
+  assert line.split()[-5:] == [
+    line.split()[-5], str(up), str(down), str(n - up - down), str(n)
+  ]  # fmt: skip
+  assert f'{change["difference"]:+.3g}' in line
 
 
 def test_amber_s_files_are_checked(path):

@@ -32,10 +32,7 @@ ASKED = 'what is in the picture?'
 def folder(tmp_path_factory):
   """A model as an import leaves it, and three pictures."""
   folder = tmp_path_factory.mktemp('asked')
-  params = scattered(models.build(MODEL), 0.3)
-  about = workdir.About(MODEL, 'playroom', 'squash', tokenizer='tokenizer')
-  workdir.write(folder, params, about, sources=())
-  chat.save(TOKENIZER, folder / 'tokenizer')
+  write_model(folder, 0.3)
   for i, scene in enumerate(dataset.scenes(World(), 'test', 3, seed=0)):
     files.write_bytes(folder / f'{i}.png', png(draw(scene)))
   files.write_lines(
@@ -43,6 +40,13 @@ def folder(tmp_path_factory):
     [{'question_id': i, 'image': f'{i}.png', 'text': ASKED} for i in range(3)],
   )
   return folder
+
+
+def write_model(folder, spread):
+  params = scattered(models.build(MODEL), spread)
+  about = workdir.About(MODEL, 'playroom', 'squash', tokenizer='tokenizer')
+  workdir.write(folder, params, about, sources=())
+  chat.save(TOKENIZER, folder / 'tokenizer')
 
 
 def run(folder, *options):
@@ -114,3 +118,39 @@ def test_answers_are_what_people_can_correct_and_say_where_they_doubt(
     (said,), doubts = example.answers, example.extra['doubts']
     assert ''.join(said[a:b] for a, b, _ in doubts) == said.replace(' ', '')
     assert all(0 < p < 1 for *_, p in doubts)
+
+
+def test_a_file_goes_on_only_with_what_made_it(folder, tmp_path):
+  out, other = tmp_path / 'out.jsonl', tmp_path / 'other'
+  write_model(other, 0.31)
+  ask = lambda *options, by=folder: run(
+    by, f'--questions={folder}/questions.jsonl', f'--images={folder}',
+    f'--out={out}', *options,
+  )  # fmt: skip
+  ask('--seed=1')
+  whole = out.read_bytes()
+  kept = whole.splitlines(keepends=True)[0]
+  out.write_bytes(kept)
+  for options, by, differs in (
+    (('--max-new=8',), folder, 'max_new is 8 here and 9 there'),
+    (('--repetition-penalty=1.1',), folder,
+     'repetition_penalty is 1.1 here and 1.0 there'),
+    (('--beams=3',), folder, 'beams is 3 here and 1 there'),
+    (('--temperature=1',), folder,
+     'seed is 0 here and None there; temperature is 1.0 here and 0.0 there'),
+    (('--doubts=0.5',), folder, 'doubts is 0.5 here and 0.0 there'),
+    (('--template=vicuna_v1',), folder, r'template is \w+ here and \w+ there'),
+    ((), other, r'parameters is \w+ here and \w+ there'),
+  ):  # fmt: skip
+    says = f'has 1 answers that something else made: {differs}. Delete it'
+    with pytest.raises(ValueError, match=says):
+      ask(*options, by=by)
+    assert out.read_bytes() == kept
+  ask('--seed=2')  # which greedy answers do not draw from
+  assert out.read_bytes() == whole
+  (tmp_path / 'out.jsonl.fingerprint.json').unlink()
+  with pytest.raises(ValueError, match='no out.jsonl.fingerprint.json beside'):
+    ask()
+  out.unlink()
+  ask(by=other)
+  assert out.read_bytes() != whole

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from test_generate import LENGTHS, STOP, made, prompts
 from rlhfv_jax import models, sharding
 from rlhfv_jax.batch import Batch
 from rlhfv_jax.generate import Decoding, generate, serving
+from rlhfv_jax.models.clip import Clip
 
 NEW, ROUNDS = 6, 4
 SAMPLED = Decoding(
@@ -125,6 +127,31 @@ def test_samples_of_a_prompt_share_its_prefill_and_differ():
   assert len(found) == 3 * len(asked())
   for (i, k), own in found.items():
     np.testing.assert_array_equal(own.tokens, tokens[3 * i + k])
+
+
+@pytest.mark.parametrize(
+  'decoding, slots',
+  [
+    (Decoding(5, temperature=1.5, n=3), 24),
+    (Decoding(5, beams=3), 8),
+    (Decoding(5, beams=3, n=2), 8),
+  ],
+)
+def test_a_picture_is_encoded_once_whatever_is_made_of_it(decoding, slots):
+  """What the tower is given while it runs, not while it is traced."""
+  given = []
+
+  def counted(call, args, options, context):
+    if isinstance(context.module, Clip) and context.method_name == '__call__':
+      jax.debug.callback(functools.partial(given.append, len(args[0])))
+    return call(*args, **options)
+
+  with nn.intercept_methods(counted):
+    found = served(decoding, slots=slots, mesh=on(jax.devices()[:1]))
+  jax.effects_barrier()
+  assert len(found) == decoding.n * len(asked())
+  assert max(len(own.tokens) for own in found.values()) > 1
+  assert sum(given) == len(asked())
 
 
 def test_beams_come_a_batch_at_a_time():

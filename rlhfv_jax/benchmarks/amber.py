@@ -17,7 +17,7 @@ import numpy as np
 
 from rlhfv_jax import files
 from rlhfv_jax.benchmarks import amber_nouns, asked, manner, pope, tally
-from rlhfv_jax.benchmarks.intervals import of_sums
+from rlhfv_jax.benchmarks.composed import Composed, measure
 
 TASKS = ('all', 'generative', 'discriminative')
 # Parts of the discriminative task: the end of a type, and what it belongs to.
@@ -76,11 +76,9 @@ def score(
   if not all(told):
     columns |= _decided(said, rows)
   if any(told) and not all(told):
-    combined['score'] = {
-      **of_sums([*columns['mention'], *columns['f1']], _score,
-                repeats=repeats, seed=seed),
-      'n': len(ids),
-    }  # fmt: skip
+    draws = {'repeats': repeats, 'seed': seed}
+    found = measure(columns, composed({}), **draws)['score']
+    combined['score'] = {**found, 'n': len(ids)}
   return tally.result(
     'amber',
     ids,
@@ -95,6 +93,11 @@ def score(
     repeats=repeats,
     seed=seed,
   )
+
+
+def composed(settings: Mapping[str, Any]) -> dict[str, Composed]:
+  """The score, of both tasks."""
+  return {'score': Composed(('mention', 'f1'), _score)}
 
 
 def _said(text: str, strict: bool) -> str | None:

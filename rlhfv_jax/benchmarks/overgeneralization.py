@@ -14,16 +14,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from rlhfv_jax.benchmarks import asked, coco, objhal, tally
-from rlhfv_jax.benchmarks.intervals import around, redrawn
+from rlhfv_jax.benchmarks.composed import Composed, measure
 from rlhfv_jax.benchmarks.lexicon import Lexicon
 
 SCENES = ('living room', 'kitchen', 'bathroom', 'street')
 MOST = 10
+# What a rate is over, and how its name ends.
+BELOW = {'mentions': '', 'answers': '/answers'}
 FEW = 30  # answers, below which a rate says little
 # The six that the paper shows of its ten.
 PAPER = {
@@ -91,31 +93,64 @@ def score(
   if objects is None:
     objects = usual(coco.pictures(corpus)) if corpus else PAPER
   truths = [coco.truth(picture, words) for picture in shown]
-  blocks = {
-    scene: _block(
-      rows, truths, [words.classes[name] for name in names],
-      np.array([in_scene(picture, scene) for picture in shown]),
-    )
+  about = {
+    scene: np.array([in_scene(picture, scene) for picture in shown])
+    for scene in objects
+  }
+  kinds = {
+    scene: {name: words.classes[name] for name in names}
     for scene, names in objects.items()
-  }  # fmt: skip
+  }
+  parts = _parts(rows, truths, kinds, about)
+  settings = {
+    **scored['settings'],
+    'objects': {scene: list(names) for scene, names in objects.items()},
+  }
+  found = measure(parts, composed(settings), repeats=repeats, seed=seed)
+  sizes = {
+    f'{name}/{scene}{suffix}': int(here.sum())
+    for scene, here in about.items()
+    for name in ('scene', 'difference')
+    for suffix in BELOW.values()
+  }
   return tally.result(
     'overgeneralization',
     [row['id'] for row in rows],
     {name: _column(rows, name) for name in ('coverage', 'length')},
-    settings={
-      **scored['settings'],
-      'objects': {scene: list(names) for scene, names in objects.items()},
+    settings=settings,
+    behind=parts,
+    combined={
+      name: {**metric, 'n': sizes.get(name, len(rows))}
+      for name, metric in found.items()
     },
-    combined=_metrics(blocks, len(rows), repeats=repeats, seed=seed),
     warnings=[
       *scored['warnings'],
       *(
         warning
-        for scene, block in blocks.items()
-        for warning in _warnings(scene, objects[scene], block)
+        for scene, names in objects.items()
+        for warning in _warnings(scene, names, parts, int(about[scene].sum()))
       ),
     ],
   )
+
+
+def composed(settings: Mapping[str, Any]) -> dict[str, Composed]:
+  """All rates and differences."""
+  of = {
+    scene: (*names, 'asked', *(f'{scene}/{x}' for x in (*names, 'asked')))
+    for scene, names in settings['objects'].items()
+  }
+  edges = np.cumsum([0, *(2 * len(parts) for parts in of.values())])
+  whole = tuple(itertools.chain(*of.values()))
+  metrics = {}
+  for below, suffix in BELOW.items():
+    for scene, parts in of.items():
+      for name in ('all', 'scene', 'difference'):
+        rate = Composed(parts, _rate(name, below))
+        metrics[f'{name}/{scene}{suffix}'] = rate
+    mean = _mean_difference(below, edges)
+    metrics[f'difference{suffix}'] = Composed(whole, mean)
+  return metrics
 
 
 def _column(rows: Sequence[Mapping], name: str) -> tuple[tuple, tuple]:
@@ -124,57 +159,34 @@ def _column(rows: Sequence[Mapping], name: str) -> tuple[tuple, tuple]:
   return tuple(zip(*pairs, strict=True))
 
 
-class Block(NamedTuple):
-  """Counts of one scene: how many answers are about it, and columns.
-
-  Wrong, mentioned, asked for each object; then those of the scene's answers.
-  """
-
-  n: int
-  columns: np.ndarray
-
-
-def _block(
+def _parts(
   rows: Sequence[Mapping],
   truths: Sequence[set[str]],
-  kinds: Sequence[str],
-  here: np.ndarray,
-) -> Block:
-  """The counts of each answer; one that is not known is asked about nothing."""
-  columns = []
+  kinds: Mapping[str, Mapping[str, str]],
+  about: Mapping[str, np.ndarray],
+) -> tally.Columns:
+  """Of each object, wrong and mentioned; of all, whether an answer was asked.
+
+  Then those of each scene's answers. One that is not known is asked nothing.
+  """
   told = [{o for _, o in row.get('objects', ())} for row in rows]
   known = np.array(['objects' in row for row in rows], float)
-  for kind in kinds:
-    said = np.array([kind in named for named in told], float)
-    there = np.array([kind in truth for truth in truths], float)
-    columns += [said * (1 - there), said, known]
-  every = np.array(columns)
-  return Block(int(here.sum()), np.concatenate([every, every * here]))
-
-
-def _metrics(blocks: Mapping[str, Block], n: int, **draws: int) -> dict:
-  """All rates and differences, with the same answers redrawn for each."""
-  columns = np.concatenate([block.columns for block in blocks.values()])
-  sums, drawn = columns.sum(1)[None], redrawn(columns, **draws)
-  sizes = [len(block.columns) for block in blocks.values()]
-  edges = np.cumsum([0, *sizes])
-  metrics = {}
-  for below, suffix in (('mentions', ''), ('answers', '/answers')):
-    for i, (scene, block) in enumerate(blocks.items()):
-      part = slice(edges[i], edges[i + 1])
-      for name in ('all', 'scene', 'difference'):
-        found = around(sums[:, part], drawn[:, part], _rate(name, below))
-        count = n if name == 'all' else block.n
-        metrics[f'{name}/{scene}{suffix}'] = {**found, 'n': count}
-    mean = _mean_difference(below, edges)
-    metrics[f'difference{suffix}'] = {**around(sums, drawn, mean), 'n': n}
-  return metrics
+  parts = {'asked': (known, known)}
+  for scene, here in about.items():
+    for name, kind in kinds[scene].items():
+      said = np.array([kind in named for named in told], float)
+      there = np.array([kind in truth for truth in truths], float)
+      parts[name] = (said * (1 - there), said)
+    for name in (*kinds[scene], 'asked'):
+      tops, bottoms = parts[name]
+      parts[f'{scene}/{name}'] = (tops * here, bottoms * here)
+  return parts
 
 
 def _macro(sums: np.ndarray, below: str) -> np.ndarray:
-  """The mean over objects of [draws, objects * (wrong, mentioned, asked)]."""
-  wrong = sums[:, 0::3]
-  under = sums[:, 1::3] if below == 'mentions' else sums[:, 2::3]
+  """The mean over objects of [draws, wrong and mentioned in turn, asked]."""
+  wrong, said, asked = sums[:, :-2:2], sums[:, 1:-2:2], sums[:, -1:]
+  under = said if below == 'mentions' else np.broadcast_to(asked, wrong.shape)
   used = under > 0
   rates = np.divide(wrong, under, out=np.zeros_like(wrong), where=used)
   count = used.sum(axis=1)
@@ -206,17 +218,16 @@ def _mean_difference(
       [difference(sums[:, a:b]) for a, b in itertools.pairwise(edges)]
     )
     known = ~np.isnan(parts)
-    total = np.where(known, parts, 0).sum(axis=0)
-    return total / np.maximum(known.sum(axis=0), 1)
+    total, count = np.where(known, parts, 0).sum(axis=0), known.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
   return mean
 
 
-def _warnings(scene: str, names: Sequence[str], block: Block) -> list[str]:
-  half = len(block.columns) // 2
-  said = block.columns[half + 1 :: 3].sum(axis=1)
-  silent = [x for x, s in zip(names, said, strict=True) if not s]
-  n = block.n
+def _warnings(
+  scene: str, names: Sequence[str], parts: tally.Columns, n: int
+) -> list[str]:
+  silent = [name for name in names if not sum(parts[f'{scene}/{name}'][1])]
   told = [f'{scene}: only {n} answers are about it'] if n < FEW else []
   if silent:
     told.append(

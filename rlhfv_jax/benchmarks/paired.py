@@ -6,14 +6,22 @@ redrawn and not the models: the interval is narrower than two intervals suggest.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from rlhfv_jax.benchmarks import asked
+from rlhfv_jax.benchmarks import amber, asked, overgeneralization
+from rlhfv_jax.benchmarks.composed import change
 from rlhfv_jax.benchmarks.intervals import mean, of_sums, ratio
 from rlhfv_jax.benchmarks.tally import VERSION
+
+# By benchmark: the settings of a result -> its composed metrics.
+COMPOSED = {
+  'amber': amber.composed,
+  'overgeneralization': overgeneralization.composed,
+}
 
 
 def compare(
@@ -27,8 +35,8 @@ def compare(
 
   Both are results of one benchmark's `score`. `up` and `down` count answers
   whose share in the metric rose or fell, `same` those where it stayed, `n` all
-  that either adds to. Metrics that are neither a ratio of sums nor a mean of
-  such have no pairs.
+  that either adds to. Of what is composed of several (`composed.py`), an answer
+  is counted by where it alone would move it. Other metrics have no pairs.
   """
   check(one, other)
   first, second = ({a['id']: a for a in r['answers']} for r in (one, other))
@@ -43,13 +51,18 @@ def compare(
       [[answers[i]['counts'].get(part, none) for i in ids] for part in parts]
     )
 
-  return {
-    name: _metric(
-      added(first, parts), added(second, parts), repeats=repeats, seed=seed
-    )
+  draws = {'repeats': repeats, 'seed': seed}
+  found = {
+    name: _metric(added(first, parts), added(second, parts), **draws)
     for name, parts in names.items()
     if name in other['metrics']
   }
+  composed = COMPOSED.get(one['benchmark'], lambda settings: {})
+  both = one['metrics'].keys() & other['metrics'].keys()
+  if whole := {k: m for k, m in composed(one['settings']).items() if k in both}:
+    sides = (functools.partial(added, answers) for answers in (first, second))
+    found |= change(*sides, whole, **draws)
+  return found
 
 
 def _metric(before: np.ndarray, after: np.ndarray, **draws: int) -> dict:

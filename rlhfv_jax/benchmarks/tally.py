@@ -37,6 +37,7 @@ def result(
   *,
   settings: Mapping[str, Any],
   found: Sequence[Mapping[str, Any]] | None = None,
+  behind: Columns | None = None,
   means: Mapping[str, Sequence[str]] | None = None,
   combined: Mapping[str, Mapping[str, Any]] | None = None,
   official: Mapping[str, Any] | None = None,
@@ -47,8 +48,9 @@ def result(
   """Metrics with intervals, what is behind them, and what they compare with.
 
   `found` is what was found in each answer; `means` says of which metrics
-  another one is the mean; `combined` holds those that are neither; `official`
-  what the original script would print.
+  another one is the mean; `combined` holds those that are neither, `behind`
+  what answers add to these alone; `official` is what the original script would
+  print.
   """
   found = found or [{}] * len(ids)
   metrics = {
@@ -71,7 +73,7 @@ def result(
         **found[i],
         'counts': {
           name: [float(tops[i]), float(bottoms[i])]
-          for name, (tops, bottoms) in columns.items()
+          for name, (tops, bottoms) in {**columns, **(behind or {})}.items()
           if bottoms[i] or tops[i]
         },
       }

@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from rlhfv_jax import answers, files, models, process, sharding
+from rlhfv_jax import answers, files, models, process, scoring, sharding
 from rlhfv_jax.convert import workdir
 from rlhfv_jax.data import chat, images
 from rlhfv_jax.data.rows import Example, lengths
 from rlhfv_jax.generate import Decoding, serving
+from rlhfv_jax.stages import provenance
 
 _DESCRIPTION = """\
 Asks the model in WORKDIR, which `convert import` or a training wrote:
@@ -27,7 +28,8 @@ Asks the model in WORKDIR, which `convert import` or a training wrote:
 A line of FILE has a question (question, text or prompt), a picture in DIR
 (image; may be left out) and an id (id or question_id). OUT has a line with id,
 question, answer and image for each; a run that was stopped goes on behind the
-last. `annotate --data=OUT.jsonl --images=DIR` is where people correct them.
+last, if the same model and settings made what is there. `annotate
+--data=OUT.jsonl --images=DIR` is where people correct them.
 
 As RLHF-V evaluates: --beams=3 --repetition-penalty=1.1 --max-new=1024
 """
@@ -73,7 +75,7 @@ def main(argv: list[str]) -> None:
   if a.questions is None:
     say(asked, questions[0], decoding, key)
   else:
-    before = len(files.read_lines(a.out))
+    before = claim(a.out, made_by(asked, decoding, a))
     answers.answer(
       asked.model, asked.params, questions, tokenizer=asked.tokenizer,
       template=asked.template, image_size=asked.size,
@@ -140,6 +142,41 @@ def load(
     about.policy,
     places,
   )
+
+
+def made_by(
+  asked: Asked, decoding: Decoding, a: argparse.Namespace
+) -> dict[str, Any]:
+  """All that makes the answers what they are, but for the questions."""
+  how = {k: v for k, v in vars(decoding).items() if k not in chat.Stops._fields}
+  return {
+    'parameters': scoring.params_digest(asked.params),
+    'model': provenance.digest(asked.model.config),
+    'tokenizer': provenance.digest(asked.tokenizer.get_vocab()),
+    'template': provenance.digest(asked.template),
+    'pictures': asked.policy,
+    'doubts': a.doubts,
+    **how,
+    **({'seed': a.seed} if decoding.temperature else {}),
+  }
+
+
+def claim(out: Path, made: Mapping[str, Any]) -> int:
+  """How many answers are there; refuses those that something else made."""
+  path = out.with_name(f'{out.name}.fingerprint.json')
+  before = len(files.read_lines(out))
+  if before and not path.exists():
+    raise ValueError(
+      f'{out} has {before:,} answers and no {path.name} beside it says what '
+      'made them: delete it to ask again, or name another --out'
+    )
+  if before and (differ := scoring.differing(path, made)):
+    raise ValueError(
+      f'{out} has {before:,} answers that something else made: {differ}. '
+      'Delete it to ask again, or name another --out'
+    )
+  files.write_json(path, made)
+  return before
 
 
 def more(

@@ -263,8 +263,11 @@ def test_runs_of_several_seeds_are_one_table(finished, tmp_path, capsys):
   def told(change, hallucination=0.5):
     config = kept['config'] | change
     files.write_json(other / 'config.json', kept | {'config': config})
-    models = {'ddpo': {'hallucination': {'value': hallucination}}}
-    files.write_json(other / 'results.json', results | {'models': models})
+    ddpo = results['models']['ddpo']
+    ddpo = ddpo | {'hallucination': {'value': hallucination}}
+    files.write_json(
+      other / 'results.json', results | {'models': {'ddpo': ddpo}}
+    )
     main(['report', '--seeds', str(first), str(other)])
     return capsys.readouterr()
 

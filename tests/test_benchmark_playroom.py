@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlhfv_jax.benchmarks import playroom
+from rlhfv_jax.benchmarks import paired, playroom
 from rlhfv_jax.benchmarks.intervals import rate, ratio, wilson
 from rlhfv_jax.playroom import dataset
 from rlhfv_jax.playroom.captions import true_caption
@@ -85,6 +85,19 @@ def test_metrics_counted_by_hand(path):
   assert first['left_out'] == ['box'] and second['left_out'] == []
   assert [ANSWERS[1][a:b] for a, b, _ in second['wrong']] == ['two']
   json.dumps(result)
+
+
+def test_what_habits_add_is_compared_pairwise(path):
+  silent = ['at the top left there are two white balls.'] * 2
+  one = playroom.score(answer(ANSWERS), path)
+  other = playroom.score(answer(silent), path)
+  found = paired.compare(one, other)['overgeneralization']
+  gained = values(other)['overgeneralization']
+  gained -= values(one)['overgeneralization']
+  assert found['difference'] == pytest.approx(gained) and gained < 0
+  assert found['low'] <= found['difference'] <= found['high']
+  # The first answer no longer has a chair and a clock; the second is the same.
+  assert (found['up'], found['down'], found['same']) == (0, 1, 1)
 
 
 def test_each_value_lies_in_its_interval(path):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhfv_jax.benchmarks import amber, asked, overgeneralization
+from rlhfv_jax.benchmarks import amber, asked, overgeneralization, playroom
 from rlhfv_jax.benchmarks.composed import change
 from rlhfv_jax.benchmarks.intervals import mean, of_sums, ratio
 from rlhfv_jax.benchmarks.tally import VERSION
@@ -21,6 +21,7 @@ from rlhfv_jax.benchmarks.tally import VERSION
 COMPOSED = {
   'amber': amber.composed,
   'overgeneralization': overgeneralization.composed,
+  'playroom': playroom.composed,
 }
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rlhfv_jax.benchmarks import asked, tally
-from rlhfv_jax.benchmarks.intervals import ratio
+from rlhfv_jax.benchmarks.composed import Composed
+from rlhfv_jax.benchmarks.intervals import mean, ratio
 from rlhfv_jax.playroom.claims import CATEGORIES, mentions, unread
 from rlhfv_jax.playroom.language import ASK
 from rlhfv_jax.playroom.picture import SIZE, draw, png
@@ -89,6 +92,13 @@ def score(
     name = f'overgeneralization/{where}'
     result['metrics'][name] = result['metrics'].pop(name)
   return result
+
+
+def composed(settings: Mapping[str, Any]) -> dict[str, Composed]:
+  """What a room's habits add to what is claimed of absent things anywhere."""
+  parts = tuple(f'overgeneralization/{where}' for where in ('room', 'all'))
+  apart = lambda sums: mean(sums[:, :2]) - mean(sums[:, 2:])
+  return {'overgeneralization': Composed(parts, apart)}
 
 
 def _hallucination(judged: list) -> tally.Columns:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from rlhfv_jax import files
-from rlhfv_jax.report import comparison, findings, seeds
+from rlhfv_jax.report import comparison, seeds
 
 _HELP = """\
 Compares models on the same questions: differences with their intervals, how
@@ -29,10 +29,7 @@ Runs that differ in their seed: means over the seeds with 95 % intervals.
 def main(argv: list[str]) -> None:
   a = _parser().parse_args(argv)
   if a.seeds:
-    rows = seeds.of_runs(a.results)
-    unseen = [f'{findings.UNSEEN}/{seeds.METRICS[0]}']
-    known = [m for m in (*seeds.METRICS, *unseen) if any(m in r for r in rows)]
-    print(seeds.table(rows, known))
+    print(seeds.table(seeds.of_runs(a.results), seeds.OF_RUNS))
   elif len(a.results) == 1 and a.results[0].is_dir():
     _again(a.results[0], a)
   else:

@@ -8,6 +8,10 @@ from PIL import Image
 
 from rlhfv_jax.data import images, imagetype
 
+# Of PNG: width and height, and how a chunk begins.
+_SIZE = struct.Struct('>II')
+_CHUNK = struct.Struct('>I4s')
+
 
 def check(encoded: bytes) -> None:
   """A RowError where the picture is broken, cut short or too large."""
@@ -33,10 +37,6 @@ def _seen_at_once(encoded: bytes) -> bool:
     return False
   # Cameras put zeros behind the end mark.
   return _usual(*size) and encoded.rstrip(b'\0').endswith(b'\xff\xd9')
-
-
-_SIZE = struct.Struct('>II')
-_CHUNK = struct.Struct('>I4s')
 
 
 def _usual(width: int, height: int) -> bool:

@@ -19,6 +19,7 @@ from rlhfv_jax.report import findings
 
 LEVEL = 0.95
 METRICS = ('hallucination', 'mention', 'coverage', 'length', 'vqa')
+OF_RUNS = (*METRICS, f'{findings.UNSEEN}/hallucination')
 Row = Mapping[str, Any]  # arm, seed, and a number for each metric
 
 
@@ -127,12 +128,12 @@ def means(rows: Sequence[Row], metrics: Sequence[str]) -> list[dict[str, Any]]:
   """A row an arm: for each metric its mean, and metric/low and metric/high."""
   found = []
   for arm in dict.fromkeys(row['arm'] for row in rows):
-    one: dict[str, Any] = {'arm': arm}
+    ran = {row['seed'] for row in rows if row['arm'] == arm}
+    one: dict[str, Any] = {'arm': arm, 'seeds': len(ran)}
     for metric in metrics:
       if values := [*by_seed(rows, arm, metric).values()]:
         mean, low, high = interval(values)
         one |= {metric: mean, f'{metric}/low': low, f'{metric}/high': high}
-        one['seeds'] = len(values)
     found.append(one)
   return found
 
@@ -147,7 +148,7 @@ def table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
       _cell(metric, one, name)
       for metric, name in zip(about, metrics, strict=True)
     ]
-    lines.append([one['arm'], *cells, str(one.get('seeds', 0))])
+    lines.append([one['arm'], *cells, str(one['seeds'])])
   return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 

@@ -111,3 +111,12 @@ def test_data_alone_means_its_source():
     capture_output=True, text=True,
   )  # fmt: skip
   assert done.stdout == 'annotations:W 0.5\n', done.stderr[-500:]
+
+
+@pytest.mark.parametrize(
+  'flag, skip',
+  [('sft', True), ('reward', True), ('ppo', True), ('ddpo', False)],
+)
+def test_recipes_whose_data_is_known_to_be_uneven_leave_rows_out(flag, skip):
+  config = options.load(f'configs/{flag}.py:llava_rlhf_7b')
+  assert config.data.skip == skip

@@ -13,7 +13,7 @@ from runs import run
 
 from rlhfv_jax import meshes, models, options, sharding
 from rlhfv_jax.batch import Batch, Bucket
-from rlhfv_jax.preflight import flops, hlo
+from rlhfv_jax.preflight import case, flops, hlo, steps
 from rlhfv_jax.stages import problem
 
 COMMAND = ['-m', 'rlhfv_jax', 'preflight']
@@ -40,6 +40,7 @@ may begin a line"
 }
 ENTRY %main (p: f32[8]) -> f32[8] {
   %fusion.3 = f32[8]{0} fusion(%p), calls=%f, backend_config={"estimated_cycles":"7"}
+  %fusion.4 = f32[8]{0} fusion(%p), calls=%f, backend_config={"estimated_cycles":"9223372036854775807"}
   %while.1 = f32[8] while(%p), condition=%test.1, body=%inner.1
   %conditional = f32[8] conditional(%i, %a, %b), branch_computations={%never, %rare}
 }
@@ -103,6 +104,45 @@ def test_who_is_seen_is_counted_as_the_mask_has_it():
     full = [bucket.trunk] + [bucket.branch] * bucket.answers
     branch = rows.layout(jnp.asarray([full]), bucket)[2]
     assert int(rows.mask(branch).sum()) == flops.visible(bucket)
+
+
+def test_a_transfer_beside_products_is_counted_once():
+  gather = '= bf16[4,8] all-gather(%p), channel_id=7, dimensions={0}'
+  parts = {'start': 3, 'beside': 3, 'done': 3, 'another': 4}
+  written = ''.join(
+    f'%{name} (p: f32[8]) -> f32[8] {{\n'
+    f'  ROOT %all-gather.{i} {gather.replace("=7", f"={channel}")}\n}}\n'
+    for i, (name, channel) in enumerate(parts.items())
+  )
+  called = ''.join(f'  %f.{n} = f32[8] fusion(%p), calls=%{n}\n' for n in parts)
+  text = f'HloModule m\n{written}ENTRY %main (p: f32[8]) -> f32[8] {{\n'
+  program = hlo.read(f'{text}{called}}}\n')
+  assert program.collectives == {'all-gather': 2}
+  assert program.bytes == {'all-gather': 2 * 2 * 4 * 8}
+
+
+@pytest.mark.parametrize(
+  'wrong, says',
+  [
+    ({}, None),
+    ({'shapes': {('f32', (2, 1024, 16000)): 1}}, 'logits of whole rows'),
+    ({'shapes': {('bf16', (2048, 16000)): 1}}, 'logits of whole rows'),
+    ({'shapes': {('f32', (2, 32, 16000)): 1}}, None),  # a chunk of the head
+    ({'gathered': {('f32', (5120, 5120)): 1}}, 'gathered in float32'),
+    ({'gathered': {('bf16', (5120, 5120)): 1}}, None),
+    ({'reused': 1.0}, '8.00 GiB of the state are not reused'),
+  ],
+)
+def test_what_a_step_must_not_do_is_found(wrong, says):
+  s, _ = real('llava15_13b')  # whose mesh has the vocabulary in two parts
+  c = case.Case(s, meshes.find('v5e-8')[1], Bucket(640, 192, 2))
+  built = steps.Built(True, 10.0, 9.0, 5.0, wrong.get('reused', 9.0))
+  program = hlo.Program(
+    1.0, {}, {}, 0, 0, wrong.get('shapes', {}), wrong.get('gathered', {})
+  )
+  found = case.problems(c, built, program, 8)
+  assert len(found) == (says is not None)
+  assert says is None or says in found[0]
 
 
 def test_a_slice_has_two_names():

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 KINDS = ('all-gather', 'reduce-scatter', 'all-reduce', 'all-to-all',
          'collective-permute')  # fmt: skip
+UNKNOWN = str(2**63 - 1)  # of what is given to another unit of the chip
 _BYTES = {'pred': 1, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2, 'bf16': 2, 'f16': 2,
           's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'f64': 8}  # fmt: skip
 _SHAPE = re.compile(r'\b(' + '|'.join(_BYTES) + r')\[([\d,]*)\]')
@@ -40,7 +41,7 @@ def read(text: str, *, taken: float = 1.0) -> Program:
   chunks of the head that hold no scored token are skipped."""
   parts, entry = _computations(text)
   collectives, size = Counter(), Counter()
-  cycles = _walk(parts, entry, 1.0, taken, collectives, size)
+  cycles = _walk(parts, entry, 1.0, taken, collectives, size, set())
   found = defaultdict(int)
   for kind, dims in _SHAPE.findall(text):
     found[kind, _dims(dims)] += 1
@@ -92,20 +93,26 @@ def _trips(parts, line):
   return max(map(int, bounds), default=1)
 
 
-def _walk(parts, name, times, taken, collectives, size):
-  """Cycles of a computation; its collectives are counted on the way."""
+def _walk(parts, name, times, taken, collectives, size, seen):
+  """Cycles of a computation; its collectives are counted on the way.
+
+  One that runs beside products is written where it starts, in each of them and
+  where it ends; its channel says that it is one.
+  """
   cycles = 0.0
   for line in parts.get(name, ()):
     estimate = re.search(r'"estimated_cycles":"(\d+)"', line)
-    own = int(estimate[1]) if estimate else 0
+    own = int(estimate[1]) if estimate and estimate[1] != UNKNOWN else 0
     down = lambda part, often: _walk(
-      parts, part, often, taken, collectives, size
+      parts, part, often, taken, collectives, size, seen
     )
     branches = re.search(r'branch_computations=\{([^}]*)\}', line)
     kind = next(
       (k for k in KINDS if re.search(rf'\b{k}(?:-start)?\(', line)), None
     )
-    if kind:
+    channel = re.search(r'channel_id=(\d+)', line)
+    if kind and not (channel and channel[1] in seen):
+      seen.update([channel[1]] if channel else ())
       collectives[kind] += times
       size[kind] += times * _result(line)
     if ' while(' in line:

@@ -16,7 +16,8 @@ here, and says what they take of each chip. No TPU and no weights are needed.
   python -m rlhfv_jax preflight --config=configs/ddpo.py:llava15_13b \\
     --topology=v5p-16 --bucket=640,192,2 --config.train.batch=128 --largest
 
-The exit code is 0 where it fits. Any --config.KEY=VALUE is as in a run.
+What was compiled is kept in JAX_COMPILATION_CACHE_DIR, or runs/.compiled. The
+exit code is 0 where it fits. Any --config.KEY=VALUE is as in a run.
 """
 
 
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> None:
   a = _parser().parse_args(ours)
   # libtpu is for the compiler alone: what is computed here is on the CPU.
   os.environ['JAX_PLATFORMS'] = 'cpu'
+  os.environ['JAX_ENABLE_COMPILATION_CACHE'] = 'false'  # preflight/once.py
   from rlhfv_jax import options, preflight  # jax reads that when it is imported
 
   named = [x.split('=', 1)[1] for x in theirs if x.startswith('--config=')]

@@ -8,12 +8,13 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from runs import run
 
 from rlhfv_jax import meshes, models, options, sharding
 from rlhfv_jax.batch import Batch, Bucket
-from rlhfv_jax.preflight import case, flops, hlo, steps
+from rlhfv_jax.preflight import apart, case, flops, hlo, steps
 from rlhfv_jax.stages import problem
 
 COMMAND = ['-m', 'rlhfv_jax', 'preflight']
@@ -104,6 +105,41 @@ def test_who_is_seen_is_counted_as_the_mask_has_it():
     full = [bucket.trunk] + [bucket.branch] * bucket.answers
     branch = rows.layout(jnp.asarray([full]), bucket)[2]
     assert int(rows.mask(branch).sum()) == flops.visible(bucket)
+
+
+@pytest.mark.parametrize('plain', [False, True])
+def test_pairs_that_share_nothing_lose_what_those_on_a_trunk_lose(plain):
+  config = options.load('configs/ddpo.py:small,blind')
+  model = models.build(config.model)
+  s = problem.Setup(config, None, None, None, model, {}, {})
+  rng, (trunk, rest, _) = np.random.default_rng(0), (bucket := Bucket(12, 5, 2))
+  alone = np.r_[:trunk, trunk : trunk + rest], np.r_[:trunk, trunk + rest : 22]
+  roles = rng.integers(0, 3, (3, 2, 22)).astype(np.int8)
+  roles[:, 1, :trunk] = roles[:, 0, :trunk]
+  roles[:, 0, trunk + rest :] = roles[:, 1, trunk : trunk + rest] = 0
+  shared = {
+    'tokens': rng.integers(1, 100, (3, 22)).astype(np.int32),
+    'ref_logps': rng.normal(size=(3, 22)).astype(np.float32),
+  }
+  apart_ = {
+    k: np.stack([v[:, a] for a in alone], 1).reshape(6, -1)
+    for k, v in shared.items()
+  }
+  apart_['roles'] = np.stack(
+    [roles[:, c, a] for c, a in enumerate(alone)], 1
+  ).reshape(6, 1, -1)
+  shared['roles'] = roles
+  shared['lengths'] = np.tile(np.int32([trunk, rest, rest]), (3, 1))
+  apart_['lengths'] = np.tile(np.int32([trunk + rest, 0]), (6, 1))
+  params = models.init(model, jax.random.key(0))
+  hyper = {'beta': 2.0, 'gamma': 5.0}
+  ours = problem.preference(s)(params, Batch(shared, bucket), hyper)
+  theirs = apart.loss(s, plain=plain)(
+    params, Batch(apart_, Bucket(trunk + rest, 0, 1)), hyper
+  )
+  for name, mean in ours.items():
+    np.testing.assert_allclose(theirs[name].total, mean.total, rtol=1e-4)
+    assert theirs[name].count == mean.count == 3
 
 
 def test_a_transfer_beside_products_is_counted_once():

@@ -60,7 +60,7 @@ def _bucket(text: str) -> tuple[int, int, int]:
 
 
 def _steps(text: str) -> tuple[str, ...]:
-  known = ('training', 'reference', 'decoding')
+  known = ('training', 'reference', 'decoding', 'two_rows', 'plain_rows')
   names = tuple(text.split(','))
   if set(names) - set(known):
     raise argparse.ArgumentTypeError(f'some of {", ".join(known)}')
@@ -79,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
   add('--bucket', type=_bucket, metavar='T,R,C',
       help='trunk, branch and answers of a row')  # fmt: skip
   add('--steps', type=_steps, default=('training',), metavar='A,B',
-      help='training, reference, decoding; %(default)s')  # fmt: skip
+      help='training, reference, decoding; two_rows and plain_rows share no '
+           'trunk, to compare with; %(default)s')  # fmt: skip
   add('--largest', action='store_true', help='search the largest batch too')
   add('--json', action='store_true', help='for programs')
   return parser

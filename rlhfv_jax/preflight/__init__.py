@@ -7,8 +7,10 @@ from typing import Any
 
 from rlhfv_jax import meshes, models
 from rlhfv_jax.batch import Bucket
-from rlhfv_jax.preflight import case, knobs, steps, topology
+from rlhfv_jax.preflight import apart, case, knobs, steps, topology
 from rlhfv_jax.stages import problem
+
+APART = ('two_rows', 'plain_rows')  # what sharing the trunk is held against
 
 
 def look(
@@ -49,6 +51,11 @@ def look(
 
   if 'training' in only or largest:
     found['training'] = train(rows)
+  for layout in APART:
+    if layout in only:
+      progress(f'compiling the step over {rows} pairs in {layout} ...')
+      made = apart.training(s, shape, rows, plain=layout == 'plain_rows')
+      found[layout] = case.apart(c, made, rows)
   if largest:
     found['largest'] = case.largest(c, found['training'], rows, train)
   if 'reference' in only:

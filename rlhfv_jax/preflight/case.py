@@ -72,6 +72,17 @@ def training(case: Case, rows: int) -> dict[str, Any]:
   return described(case, made) | timed(case, made, rows, scored)
 
 
+def apart(case: Case, made: steps.Built, rows: int) -> dict[str, Any]:
+  """The same of a step in which the pairs share nothing."""
+  found = described(case, made)
+  if made.fits:
+    answers, (trunk, rest, _) = case.bucket.answers, case.bucket
+    program = hlo.read(made.text, taken=rest / (trunk + rest))
+    found['cycles'] = program.cycles
+    found['tokens'] = rows * answers * (trunk + rest)
+  return found
+
+
 def described(case: Case, made: steps.Built) -> dict[str, Any]:
   limit = case.chip.memory
   return {

@@ -23,7 +23,7 @@ from rlhfv_jax.generate import Decoding, serving
 from rlhfv_jax.models import unrolled
 from rlhfv_jax.preflight import once
 from rlhfv_jax.stages import problem
-from rlhfv_jax.train import adapt
+from rlhfv_jax.train import adapt, session
 
 GIB = 2**30
 
@@ -65,12 +65,21 @@ def batch(s: problem.Setup, bucket: Bucket, rows: int) -> Batch:
   )
 
 
-def training(s: problem.Setup, bucket: Bucket, rows: int) -> Built:
-  """The step that trains."""
+def training(
+  s: problem.Setup,
+  bucket: Bucket,
+  rows: int,
+  *,
+  loss: train.Loss | None = None,
+) -> Built:
+  """The step that trains, by the loss of the config or by another."""
   begin = problem.start(s)
   config = problem.overridden(s.config.train, {'rules': begin.rules})
   params = adapt.abstract(problem.abstract_params(s), begin, s.mesh)
-  made = problem.program(s, s.config.objective, config, params)
+  if loss is None:
+    made = problem.program(s, s.config.objective, config, params)
+  else:
+    made = session.program(loss, params, config, s.mesh)
   state = train.abstract_state(params, made.tx, made.labels, s.mesh)
   whole = NamedSharding(s.mesh, P())
   number = jax.ShapeDtypeStruct((), jnp.float32, sharding=whole)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+PROGRAMS = ('training', 'reference', 'decoding', 'two_rows', 'plain_rows')
+OTHERS = {
+  'two_rows': 'each answer in a row of its own',
+  'plain_rows': 'that, logits of every token, and attention by a mask',
+}
+
 
 def lines(found: Mapping[str, Any]) -> list[str]:
   at = '{config} on {topology}: {chips} chips, mesh {mesh}'.format(**found)
@@ -12,10 +18,10 @@ def lines(found: Mapping[str, Any]) -> list[str]:
   told = [at, pairs.format(**found), '']
   told += [f'{"":12}{"peak":>8}{"arguments":>11}{"temporaries":>13}'
            f'{"of GiB":>8}{"compiled in":>13}']  # fmt: skip
-  for name in ('training', 'reference', 'decoding'):
+  for name in PROGRAMS:
     if name in found:
       told.append(_memory(name, found[name]))
-  told += ['', *_time(found.get('training', {}))]
+  told += ['', *_time(found.get('training', {})), *_apart(found)]
   if 'largest' in found:
     rows = found['largest']['rows']
     told.append(
@@ -55,6 +61,16 @@ def _time(part):
     f'between chips: {moved or "nothing"}; at least '
     f'{part["transfer_seconds"]:.2f} s, beside products where '
     f'asynchronous ({part["asynchronous"]} are)',
+  ]
+
+
+def _apart(found):
+  """How many times the cycles the same pairs take without a shared trunk."""
+  ours = found.get('training', {}).get('cycles')
+  return [
+    f'{found[name]["cycles"] / ours:.2f} times the cycles: {what}'
+    for name, what in OTHERS.items()
+    if ours and 'cycles' in found.get(name, {})
   ]
 
 

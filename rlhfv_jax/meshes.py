@@ -26,11 +26,14 @@ class Chip:
   options: tuple[tuple[str, str], ...] = ()
 
 
-# Gathers of weights run beside the products before them. The chips of cubes do
-# not do so by themselves, and cut products into pieces around each gather
-# instead, which doubles the cycles of these shapes: so pieces are forbidden.
+# A gather of weights may be cut into pieces, and the product with them too, so
+# that one runs beside the other. That doubles the cycles of these shapes (and
+# few tokens a chip invite it): so it is forbidden.
+WHOLE = (('xla_jf_spmd_threshold_for_windowed_einsum_mib', '1000000'),)
+# Instead whole gathers run beside the products before them, which the chips of
+# cubes do not do by themselves.
 BESIDE = (
-  ('xla_jf_spmd_threshold_for_windowed_einsum_mib', '1000000'),
+  *WHOLE,
   ('xla_tpu_enable_async_collective_fusion', 'true'),
   ('xla_tpu_enable_async_collective_fusion_fuse_all_gather', 'true'),
   ('xla_tpu_enable_async_collective_fusion_multiple_steps', 'true'),
@@ -42,9 +45,9 @@ HIDDEN = (('xla_gpu_enable_latency_hiding_scheduler', 'true'),)
 
 CHIPS = {
   'v4': Chip('TPU v4', 275, 32, 1228, 270, 1.05, 1000, BESIDE),
-  'v5e': Chip('TPU v5 lite', 197, 15.75, 819, 180, 1.5, 2200),
+  'v5e': Chip('TPU v5 lite', 197, 15.75, 819, 180, 1.5, 2200, WHOLE),
   'v5p': Chip('TPU v5', 459, 95, 2765, 540, 1.75, 850, BESIDE),
-  'v6e': Chip('TPU v6 lite', 918, 31.25, 1640, 360, 1.75, 2600),
+  'v6e': Chip('TPU v6 lite', 918, 31.25, 1640, 360, 1.75, 2600, WHOLE),
   'h100': Chip('NVIDIA H100', 989, 80, 3350, 900, 1.98, 0, HIDDEN),
   'h200': Chip('NVIDIA H200', 989, 140, 4800, 900, 1.98, 0, HIDDEN),
 }

@@ -23,8 +23,8 @@ from rlhfv_jax.data.example import Example, RowError
 from rlhfv_jax.data.rows import Rejected, Rows
 from rlhfv_jax.data.storage import shards
 
-ARRAYS = ('tokens', 'roles', 'sizes', 'heads', 'starts')
-LAYOUT = 1  # of an entry, and of how examples are encoded
+ARRAYS = ('tokens', 'roles', 'sizes', 'heads', 'starts', 'pictures')
+LAYOUT = 2  # of an entry, and of how examples are encoded
 
 
 def encoded(

@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from rlhfv_jax.data import chat, parallel, plan, whole
+from rlhfv_jax.data import chat, parallel, plan, views, whole
 from rlhfv_jax.data.encode_one import DIFFS as DIFFS
 from rlhfv_jax.data.encode_one import Way, to_pieces, to_row
 from rlhfv_jax.data.encode_one import encode as encode
 from rlhfv_jax.data.example import Example, RowError
 from rlhfv_jax.data.rows import (
+  NO_PICTURE,
+  NOT_READ,
   Rejected,
   Row,
   Rows,
@@ -71,12 +73,15 @@ def _block(
   check_images: bool,
 ) -> Rows:
   """Rows of these numbers: all are read, then tokenised, then encoded."""
-  read, ids, rejected = {}, [], []
+  read, ids, rejected, pictures = {}, [], [], []
   for index in numbers:
     ids.append(f'row {index}')
+    pictures.append(NOT_READ)
     try:
       example = examples[index]
       ids[-1] = example.id
+      name = views.digest(example.image)
+      pictures[-1] = bytes.fromhex(name) if name else NO_PICTURE
       if check_images and example.image:
         whole.check(example.image)
       said = suffix(example) if callable(suffix) else suffix
@@ -97,7 +102,7 @@ def _block(
         row = None
         rejected.append(Rejected(index, example.id, error.reason, error.detail))
     rows.append(row)
-  return pack(rows, ids, sorted(rejected))
+  return pack(rows, ids, sorted(rejected), pictures)
 
 
 def _check_length(row: Row, limit: int | None) -> None:

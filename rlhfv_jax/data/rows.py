@@ -20,6 +20,9 @@ from rlhfv_jax.data.example import Span as Span
 from rlhfv_jax.data.example import from_dict as from_dict
 from rlhfv_jax.data.example import to_dict as to_dict
 
+DIGEST = 16  # bytes
+NO_PICTURE, NOT_READ = bytes(DIGEST), b'\xff' * DIGEST
+
 # Row number -> for each answer, f32 values of the scored tokens of its path.
 Lookup = Callable[[int], Sequence[np.ndarray]]
 
@@ -58,6 +61,7 @@ class Rows:
   sizes: np.ndarray  # i32[N,1+C]: tokens in the prompt and in each answer
   heads: np.ndarray  # i32[N]
   starts: np.ndarray  # i64[N,2]: where the row's tokens and roles begin
+  pictures: np.ndarray  # u8[N,16]: digests; 0s: without one, 255s: not read
   ids: tuple[str, ...]
   rejected: tuple[Rejected, ...] = ()
 
@@ -77,6 +81,7 @@ def pack(
   rows: Sequence[Row | None],
   ids: Sequence[str],
   rejected: Sequence[Rejected] = (),
+  pictures: Sequence[bytes] | None = None,
 ) -> Rows:
   """Rows in flat arrays; None stands for a rejected row."""
   counts = {len(row.answers) for row in rows if row is not None}
@@ -99,9 +104,14 @@ def pack(
     sizes=sizes,
     heads=heads,
     starts=np.cumsum(lengths, axis=0) - lengths,
+    pictures=_digests(pictures or [NO_PICTURE] * len(rows)),
     ids=tuple(ids),
     rejected=tuple(rejected),
   )
+
+
+def _digests(names: Sequence[bytes]) -> np.ndarray:
+  return np.frombuffer(b''.join(names), np.uint8).reshape(-1, DIGEST)
 
 
 def join(parts: Sequence[Rows]) -> Rows:
@@ -123,12 +133,15 @@ def join(parts: Sequence[Rows]) -> Rows:
     none = np.zeros(0, dtype)
     return np.concatenate([none, *(getattr(part, name) for part in parts)])
 
+  none = np.zeros((0, DIGEST), np.uint8)
+
   return Rows(
     tokens=whole('tokens', np.int32),
     roles=whole('roles', np.int8),
     sizes=sizes,
     heads=whole('heads', np.int32),
     starts=starts,
+    pictures=np.concatenate([none, *(part.pictures for part in parts)]),
     ids=tuple(id for part in parts for id in part.ids),
     rejected=tuple(row for part in parts for row in part.rejected),
   )

@@ -46,5 +46,6 @@ def repeat(rows: Rows, views: int) -> Rows:
     sizes=np.tile(rows.sizes, (views, 1)),
     heads=np.tile(rows.heads, views),
     starts=np.tile(rows.starts, (views, 1)),
+    pictures=np.tile(rows.pictures, (views, 1)),
     ids=rows.ids * views,
   )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from rlhfv_jax.convert import workdir
-from rlhfv_jax.data import sources, tokenizer, views
+from rlhfv_jax.data import sides, sources, tokenizer
 from rlhfv_jax.data.example import Example
-from rlhfv_jax.data.rows import RowError
+from rlhfv_jax.data.rows import Rows
 from rlhfv_jax.data.templates import Template
 from rlhfv_jax.playroom import language
 from rlhfv_jax.stages.provenance import flat
@@ -45,54 +46,30 @@ def words(init: str, model: Mapping[str, Any], template: Template) -> Any:
   return tokenizer.fit(found, template)
 
 
-class Part(Sequence):
-  """Some rows of a source, read when they are asked for."""
+class Side(NamedTuple):
+  """What is trained on or looked at, known when the rows have been read."""
 
-  def __init__(self, source: Sequence[Example], rows: Sequence[int]):
-    self.source, self.rows = source, rows
+  spec: str
+  source: Sequence[Example]
+  name: str
+  dev: float
 
-  def __len__(self) -> int:
-    return len(self.rows)
+  def of(self, rows: Rows) -> tuple[sides.Part, Rows]:
+    """This side of the source and of its rows."""
+    numbers = np.flatnonzero(
+      sides.held_out(rows, self.dev) == (self.name == 'dev')
+    )
+    if not len(numbers):
+      raise ValueError(
+        f'{self.spec}: of {len(rows)} rows none is left for {self.name}: '
+        f'change config.data.dev = {self.dev}, or bring more'
+      )
+    return sides.Part(self.source, numbers), sides.some(rows, numbers)
 
-  def __getitem__(self, index: int) -> Example:
-    return self.source[self.rows[index]]
 
-  def where(self, index: int) -> str:
-    return self.source.where(self.rows[index])
-
-  def files(self) -> list[Path]:
-    return self.source.files()
-
-
-def pairs(spec: str, *, dev: float) -> dict[str, Part]:
-  """'kind:path' as pairs to train on and, a share of them, to look at.
-
-  A picture is on one side, whatever is asked about it and wherever it stands.
-  At least one is looked at, of however few.
-  """
+def pairs(spec: str, *, dev: float) -> dict[str, Side]:
+  """'kind:path' as pairs to train on and, a share of them, to look at."""
   if not 0 < dev < 1:
     raise ValueError(f'config.data.dev = {dev}: a share between 0 and 1')
   source = sources.open(spec)
-  sides = {'train': [], 'dev': []}
-  drawn = [_draw(source, row) for row in range(len(source))]
-  least = min(drawn, default=0.0)
-  for row, draw in enumerate(drawn):
-    sides['dev' if draw < dev or draw <= least else 'train'].append(row)
-  for side, rows in sides.items():
-    if not rows:
-      raise ValueError(
-        f'{spec}: of {len(source)} rows none is left for {side}: change '
-        f'config.data.dev = {dev}, or bring more'
-      )
-  return {side: Part(source, rows) for side, rows in sides.items()}
-
-
-def _draw(source: Sequence[Example], row: int) -> float:
-  """A number in [0, 1) that the picture of a row decides, or its name."""
-  try:
-    example = source[row]
-    name = views.digest(example.image) or example.id
-  except RowError:  # left out and listed when the rows are read
-    name = str(row)
-  drawn = hashlib.blake2b(name.encode(), digest_size=8).digest()
-  return int.from_bytes(drawn, 'big') / 2**64
+  return {name: Side(spec, source, name, dev) for name in ('train', 'dev')}

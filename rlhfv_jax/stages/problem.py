@@ -89,7 +89,7 @@ def template(s: Setup) -> chat.Template:
 
 def read(
   s: Setup,
-  source: sources.Source,
+  source: sources.Source | given.Side,
   *,
   name: str,
   buckets: list | None = None,
@@ -106,8 +106,14 @@ def read(
   left out then; of what was `brought` only where config.data.skip says so. In
   these buckets (with one more for rows that fit none), or in that many chosen
   from the rows. Each row is there once for each of `looks` views of its
-  picture; `suffix` follows each of its answers and is not scored.
+  picture; `suffix` follows each of its answers and is not scored. Of a side of
+  a source all of that is read, so that both sides are read at once.
   """
+  side, source = (
+    (source, source.source)
+    if isinstance(source, given.Side)
+    else (None, source)
+  )
   bar = tqdm(total=len(source), desc=f'read {name}', unit='row',
              dynamic_ncols=True)  # fmt: skip
   with hosts.in_turn():
@@ -123,6 +129,8 @@ def read(
     )  # fmt: skip
   bar.update(len(source) - bar.n)
   bar.close()
+  if side:
+    source, rows = side.of(rows)
   skip = s.config.data.skip or not brought
   tally.reject(s.folder, name, rows, source.where, skip=skip)
   lengths, prompts = data_rows.lengths(rows), data_rows.prompts(rows)

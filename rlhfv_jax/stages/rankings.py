@@ -31,12 +31,12 @@ def collect(s: Setup) -> None:
     )  # fmt: skip
 
 
-def told(s: Setup, split: str) -> Sequence[Example]:
+def told(s: Setup, split: str) -> Sequence[Example] | given.Side:
   """The ranked pairs of a split; of somebody's, dev is also what is tested."""
   c = s.config
   if c.rankings.source:
     key = f'sides {c.rankings.source} {c.data.dev}'
-    if key not in s.read:  # every picture is looked at for its side
+    if key not in s.read:
       with hosts.in_turn():
         s.read[key] = given.pairs(c.rankings.source, dev=c.data.dev)
     return s.read[key]['dev' if split == 'test' else split]

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rlhfv_jax.data import sources
-from rlhfv_jax.data.rows import Example
+from rlhfv_jax.data.rows import Example, RowError
+from rlhfv_jax.data.storage import tables
 
 
 def example(i: int, image: bytes | None = None) -> Example:
@@ -127,6 +128,36 @@ def test_sources_follow_one_another(tmp_path):
   sources.write(tmp_path / 'b', rows[10:])
   both = sources.read(tmp_path / 'a.parquet', tmp_path / 'b')
   assert list(both) == rows
+
+
+def test_rows_in_order_are_those_in_any_order(tmp_path):
+  """Those in order are read by the group, but for one with a broken row."""
+  path = tmp_path / 'a.parquet'
+  names = [b'r%d' % i if i != 11 else b'caf\xe9' for i in range(30)]
+  table = pa.table({
+    'name': pa.array(names).view(pa.string()),
+    'more': [[i, i + 1] for i in range(30)],
+  })  # fmt: skip
+  pq.write_table(table, path, row_group_size=8)
+
+  def told(order):
+    rows = tables.Table([path])
+    found = {}
+    for index in order:
+      try:
+        found[index] = rows[index]
+        rows[index].clear()  # nobody else has it
+      except RowError as error:
+        found[index] = error.reason
+    return found
+
+  in_order = told(range(30))
+  assert in_order == {
+    i: {'name': f'r{i}', 'more': [i, i + 1]} if i != 11 else 'not UTF-8'
+    for i in range(30)
+  }
+  shuffled = np.random.default_rng(0).permutation(30).tolist()
+  assert told(shuffled) == told([*range(9), 3, 4, 5, *range(30)]) == in_order
 
 
 def test_a_worker_is_sent_the_names_of_the_files(tmp_path):

@@ -58,23 +58,26 @@ def chunks(
   texts = list(dict.fromkeys(texts))
   if not texts:
     return {}
-  found = tokenizer(
-    texts,
-    add_special_tokens=False,
-    return_offsets_mapping=True,
-    return_attention_mask=False,
-    return_token_type_ids=False,
-  )
-  each = zip(texts, found['input_ids'], found['offset_mapping'], strict=True)
+  # Not through the tokenizer's own call, which copies all that it finds.
+  backend = tokenizer.backend_tokenizer
+  backend.no_truncation()
+  backend.no_padding()
+  found = backend.encode_batch(texts, add_special_tokens=False)
   return {
-    text: (np.array(ids, np.int32), _offsets(offsets))
-    for text, ids, offsets in each
+    text: (np.array(one.ids, np.int32), _offsets(one.offsets))
+    for text, one in zip(texts, found, strict=True)
   }
 
 
 def _offsets(pairs: Sequence[tuple[int, int]]) -> np.ndarray:
   flat = chain.from_iterable(pairs)
   return np.fromiter(flat, np.int32, 2 * len(pairs)).reshape(-1, 2)
+
+
+def beginning(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+  """The token that each conversation begins with, if there is one."""
+  bos = tokenizer.bos_token_id
+  return () if bos is None else (bos,)
 
 
 def tokenize(
@@ -84,17 +87,18 @@ def tokenize(
   image_tokens: int,
   image_token: int,
   known: Mapping[str, Chunk] | None = None,
+  begins: Sequence[int] | None = None,
 ) -> Tokens:
   """Pieces -> tokens. Each picture becomes `image_tokens` placeholders.
 
   The conversation is tokenised as a whole but for the cut at the picture, so
   that an answer's first word has the token it has in running text. Which piece
   a token belongs to is read off its characters. `known` are chunks tokenised
-  before.
+  before, and `begins` what `beginning` says of the tokenizer.
   """
   text = ''.join(piece for piece, _ in pieces)
   ends = list(accumulate(len(piece) for piece, _ in pieces))
-  begins = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+  begins = beginning(tokenizer) if begins is None else begins
   ids = [np.array(begins, np.int32)]
   offsets = [np.zeros((len(begins), 2), np.int32)]
   at, parts = 0, text.split(IMAGE)

@@ -51,6 +51,8 @@ class Way(NamedTuple):
   template: chat.Template
   stop: str
   reserved: Set[str]
+  begins: Sequence[int]
+  unknown: int | None
   image_tokens: int
   image_token: int
   diff: str
@@ -75,8 +77,9 @@ class Way(NamedTuple):
       image_token = chat.image_token_id(tokenizer, template)
     return cls(
       tokenizer, template, chat.stop_text(tokenizer, template),
-      chat.reserved(tokenizer, template), image_tokens, image_token, diff,
-      score_template, may_be_empty,
+      chat.reserved(tokenizer, template), chat.beginning(tokenizer),
+      tokenizer.unk_token_id, image_tokens, image_token, diff, score_template,
+      may_be_empty,
     )  # fmt: skip
 
 
@@ -113,12 +116,13 @@ def to_row(
       image_tokens=way.image_tokens,
       image_token=way.image_token,
       known=known,
+      begins=way.begins,
     )
     for path in pieces
   ]
   prompt = _shared_prompt(paths)
   answers = tuple(path.ids[len(prompt) :] for path in paths)
-  _check_answers(answers, way.tokenizer)
+  _check_answers(answers, way.unknown)
   head = _common(answers)
   marks = _corrected(example, paths, way.template, way.diff)
   scored = _scored(len(example.answers), way.score_template)
@@ -188,10 +192,8 @@ def _shared_prompt(paths: Sequence[chat.Tokens]) -> np.ndarray:
   return prompt
 
 
-def _check_answers(answers, tokenizer: PreTrainedTokenizerBase) -> None:
-  if tokenizer.unk_token_id is not None and any(
-    (answer == tokenizer.unk_token_id).any() for answer in answers
-  ):
+def _check_answers(answers: Sequence[np.ndarray], unknown: int | None) -> None:
+  if unknown is not None and any((a == unknown).any() for a in answers):
     raise RowError('unknown word', 'an answer holds a word without a token')
   if len({answer.tobytes() for answer in answers}) < len(answers):
     raise RowError('equal answers', 'they differ in text but not in tokens')

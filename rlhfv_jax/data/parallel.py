@@ -1,11 +1,15 @@
 """Parallel: work on numbers in blocks, in this process or in several."""
 
 import concurrent.futures
+import contextlib
 import gc
 import multiprocessing
 import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import cloudpickle
@@ -14,6 +18,7 @@ WORTH = 40  # blocks, for which a process is worth its start
 MOST = 8
 
 _work: Callable[[range], Any]
+_one_at_a_time = threading.RLock()
 
 
 def cores() -> int:
@@ -41,7 +46,8 @@ def over(
   with pool:
     begun: deque = deque()
     for numbers in blocks:
-      begun.append((numbers.start, pool.submit(_do, numbers)))
+      with hidden_main():
+        begun.append((numbers.start, pool.submit(_do, numbers)))
       if len(begun) > 4 * processes:
         start, future = begun.popleft()
         yield start, future.result()
@@ -49,11 +55,32 @@ def over(
       yield start, future.result()
 
 
+@contextlib.contextmanager
+def hidden_main() -> Iterator[None]:
+  """While processes start: each would import what this one was started with.
+
+  The work needs none of that: cloudpickle sends by value what stands there.
+  """
+  with _one_at_a_time:
+    main = sys.modules['__main__']
+    sys.modules['__main__'] = ModuleType('__main__')
+    try:
+      yield
+    finally:
+      sys.modules['__main__'] = main
+
+
 def _begin(work: bytes) -> None:
   global _work
+  # Every core has a process already.
+  os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')
   _work = cloudpickle.loads(work)
-  gc.freeze()  # what was imported need not be looked through again and again
+  # Cycles are looked for after each block only, and not in what was imported.
+  gc.disable()
+  gc.freeze()
 
 
 def _do(numbers: range) -> Any:
-  return _work(numbers)
+  done = _work(numbers)
+  gc.collect()
+  return done

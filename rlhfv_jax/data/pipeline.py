@@ -13,7 +13,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from rlhfv_jax.data import plan
+from rlhfv_jax.data import parallel, plan
 from rlhfv_jax.data.images import Pictures
 from rlhfv_jax.data.rows import Lookup, Rows, assemble, lengths, prompts
 
@@ -160,9 +160,12 @@ class Batches(Iterator):
     if self.step >= len(self.items):
       self.close()
       raise StopIteration
-    if not self._running:
-      self._running = self._read_ahead()
-    (bucket, batch), *pictures = map(next, self._running)
+    if self._running:
+      (bucket, batch), *pictures = map(next, self._running)
+    else:
+      with parallel.hidden_main():  # workers start with the first item
+        self._running = self._read_ahead()
+        (bucket, batch), *pictures = map(next, self._running)
     if pictures:
       batch = batch | {self.items.shown.images.key: pictures[0]}
     self.step += 1

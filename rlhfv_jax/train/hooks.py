@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from rlhfv_jax import files, hosts
@@ -41,6 +40,8 @@ class Metrics:
     self.rows = kept
     self._main = hosts.leader()
     if self._main:
+      from tensorboardX import SummaryWriter  # which imports torch, a second
+
       files.write_lines(self.path, kept)
       self._board = SummaryWriter(str(folder / 'tensorboard'))
 

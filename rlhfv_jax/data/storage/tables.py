@@ -41,6 +41,8 @@ class Table(Sequence):
     self._starts = files.tolist()
     self._kept: OrderedDict[int, pa.Table] = OrderedDict()
     self._bytes = 0  # of the groups that are kept
+    self._last = -2  # row that was asked for
+    self._list: tuple[int, list[dict]] = -1, []  # a group, and its rows
     self._lock = threading.Lock()
 
   def __reduce__(self):
@@ -54,9 +56,12 @@ class Table(Sequence):
 
   def __getitem__(self, index: int) -> dict:
     group = int(np.searchsorted(self._ends, index, side='right')) - 1
-    table = self._read(group)
+    table, place = self._read(group), index - int(self._ends[group])
+    in_order, self._last = index == self._last + 1, index
+    if in_order and (rows := self._listed(group, table)):
+      return dict(rows[place])
     try:
-      (row,) = table.slice(index - int(self._ends[group]), 1).to_pylist()
+      (row,) = table.slice(place, 1).to_pylist()
     except UnicodeDecodeError as error:
       raise RowError(
         'not UTF-8', f'byte {error.object[error.start]:#x} in a column of text'
@@ -74,12 +79,28 @@ class Table(Sequence):
   def files(self) -> list[Path]:
     return list(self.paths)
 
+  def _listed(self, group: int, table: pa.Table) -> list[dict]:
+    """All rows of a group, which costs as much as two or three of them.
+
+    None where one of them does not read.
+    """
+    known, rows = self._list
+    if known != group:
+      try:
+        rows = table.to_pylist()
+      except UnicodeDecodeError:
+        rows = []
+      self._list = group, rows
+    return rows
+
   def _read(self, group: int) -> pa.Table:
     with self._lock:
       if group not in self._kept:
         f, g = self._groups[group]
         try:
-          self._kept[group] = self._files[f].read_row_group(g)
+          self._kept[group] = self._files[f].read_row_group(
+            g, use_threads=False
+          )
         except (pa.ArrowException, OSError) as error:
           raise ValueError(
             f'{self.paths[f]}, group {g}: cannot be read ({short(error)}): '

@@ -1,38 +1,35 @@
 """What 100,000 rows cost: python tests/bench_scale.py [ROWS]
 
-From nothing to the first batch, and again with what the first run left; then
-what this process and each of its workers keep to themselves, for these rows and
-for a tenth of them: a worker that had a copy of anything would show it.
+What a run does from its first line to its first batch, both sides of the data
+read, its rows on the device: from nothing, and again with what the first run
+left. Then what this process and each of its workers keep to themselves, for
+these rows and for a tenth of them: a worker that had a copy of anything would
+show it.
 """
 
 import concurrent.futures
-import contextlib
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
-from collections import deque
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from rlhfv_jax.data import (
-  cache,
-  chat,
-  images,
-  parallel,
-  pipeline,
-  plan,
-  sources,
-)  # fmt: skip
-from rlhfv_jax.data import rows as data_rows
+import rlhfv_jax.main  # noqa: F401  all that a run imports
+from rlhfv_jax import options, sharding
+from rlhfv_jax.data import sources
 from rlhfv_jax.data.example import Example
+from rlhfv_jax.feed import DataFeed
 from rlhfv_jax.playroom import language
 from rlhfv_jax.playroom.picture import draw, png
 from rlhfv_jax.playroom.scene import World, sample
+from rlhfv_jax.stages import corrections, problem
 
-ROWS, BATCH, WORKERS, PROCESSES = 100_000, 32, 2, parallel.cores()
+ROWS, BATCH, WORKERS = 100_000, 32, 2
 STEPS = 150  # before memory is looked at
 LENGTHS = (20, 60)  # words an answer
 
@@ -54,34 +51,35 @@ def synthetic(count: int):
     )  # fmt: skip
 
 
-def start(
-  path: Path, folder: Path
-) -> tuple[pipeline.Batches, dict[str, float]]:
-  """A reader whose first batch has been read, and the seconds of each part."""
-  seconds, clock = {}, [time.perf_counter()]
+def age() -> float:
+  """Seconds since this process was started."""
+  began = Path('/proc/self/stat').read_text().rpartition(')')[2].split()[19]
+  ticks = os.sysconf('SC_CLK_TCK')
+  return time.clock_gettime(time.CLOCK_BOOTTIME) - int(began) / ticks
+
+
+def start(path: Path, folder: Path) -> tuple[DataFeed, dict[str, float]]:
+  """A feed whose first batch has been read, and the seconds of each part."""
+  seconds, clock = {}, [0.0]
 
   def lap(name: str) -> None:
-    clock.append(time.perf_counter())
+    clock.append(age())
     seconds[name] = clock[-1] - clock[-2]
 
-  source = sources.open(str(path))
-  tokenizer = chat.word_tokenizer(language.vocabulary())
-  lap('open')
-  rows = cache.encoded(
-    folder, source, tokenizer, chat.template('playroom'), image_tokens=9,
-    processes=PROCESSES,
-  )  # fmt: skip
-  lap('encode')
-  lengths, prompts = data_rows.lengths(rows), data_rows.prompts(rows)
-  buckets, _ = plan.choose_buckets(lengths, 3, prompts=prompts)
-  lap('buckets')
-  reader = pipeline.batches(
-    rows, images.Pictures(source, 96, cache_bytes=0), seed=0, buckets=buckets,
-    batch=BATCH, epochs=9, workers=WORKERS,
-  )  # fmt: skip
-  next(reader)
+  lap('imports')
+  config = options.load('configs/ddpo.py')
+  config.data.update({'source': str(path), 'workers': WORKERS})
+  config.train.batch = BATCH
+  mesh = sharding.make_mesh(config.mesh)
+  s = problem.setup(config, folder, mesh)
+  lap('model')
+  train, dev = corrections.pairs(s)
+  lap('rows')
+  feed = problem.feed(s, train, config.train)
+  feed(None)
   lap('first batch')
-  return reader, seconds
+  assert len(train.rows) + len(dev.rows) == len(sources.open(str(path)))
+  return feed, seconds
 
 
 def kept(pid: int | str) -> float:
@@ -91,36 +89,45 @@ def kept(pid: int | str) -> float:
   return sum(int(words[1]) for words in private) / 1024
 
 
+def prepare(rows: int, folder: Path) -> None:
+  sources.write(folder / f'{rows}.parquet', synthetic(rows))
+
+
 def measure(rows: int, folder: Path) -> dict[str, list[float]]:
   """Private megabytes of this process and of its workers after a while."""
   path = folder / f'{rows}.parquet'
-  if not path.exists():
-    sources.write(path, synthetic(rows))
-  for again in ('from nothing', 'again'):
-    reader, seconds = start(path, folder / 'rows')
-    with contextlib.closing(reader):
-      told = ', '.join(f'{name} {s:.2f}' for name, s in seconds.items())
-      print(f'{rows} rows {again}: {sum(seconds.values()):.1f} s ({told})')
-      deque(islice(reader, STEPS), 0)
-      workers = [kept(child.pid) for child in multiprocessing.active_children()]
-      memory = {'here': [kept('self')], 'workers': workers}
+  feed, seconds = start(path, folder / f'run-{rows}')
+  told = ', '.join(f'{name} {s:.2f}' for name, s in seconds.items())
+  print(f'{rows} rows: {sum(seconds.values()):.1f} s ({told})', flush=True)
+  for _ in range(STEPS):
+    feed(None)
+  workers = [kept(child.pid) for child in multiprocessing.active_children()]
+  memory = {'here': [kept('self')], 'workers': workers}
+  feed.close()
   size = path.stat().st_size / 2**20
-  print(f'{rows} rows, {size:.0f} MB of parquet: {memory} MB')
+  print(f'{rows} rows, {size:.0f} MB of parquet: {memory} MB', flush=True)
   return memory
 
 
-def alone(rows: int, folder: Path) -> dict[str, list[float]]:
-  """`measure` in a process of its own, which nothing was in before."""
+def alone(work: Callable, *args: Any) -> Any:
+  """The work in a process of its own, which nothing was in before."""
   spawn = multiprocessing.get_context('spawn')
   with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
-    return pool.submit(measure, rows, folder).result()
+    return pool.submit(work, *args).result()
+
+
+def both(rows: int, folder: Path) -> dict[str, list[float]]:
+  """What a run from nothing keeps, and then one that finds its rows there."""
+  alone(prepare, rows, folder)
+  alone(measure, rows, folder)
+  return alone(measure, rows, folder)
 
 
 def main() -> None:
   count = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
   with tempfile.TemporaryDirectory() as folder:
-    few = alone(count // 10, Path(folder))
-    many = alone(count, Path(folder))
+    few = both(count // 10, Path(folder))
+    many = both(count, Path(folder))
   for who in many:
     grown = np.mean(many[who]) - np.mean(few[who])
     print(f'{who}: {grown:+.1f} MB for ten times as many rows')

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from bench_scale import alone
+from bench_scale import both
 
 
 @pytest.mark.slow
@@ -12,7 +12,7 @@ def test_workers_keep_no_copy_of_the_data(tmp_path):
   What a worker may keep is some 30 MB of row groups, which both fill, and the
   plan: a few numbers a row.
   """
-  few, many = (alone(rows, tmp_path) for rows in (4_000, 16_000))
+  few, many = (both(rows, tmp_path) for rows in (4_000, 16_000))
   grown = np.mean(many['workers']) - np.mean(few['workers'])
   assert grown < 15, (few, many)
   assert many['here'][0] - few['here'][0] < 30

@@ -180,6 +180,23 @@ def test_a_policy_is_the_processors_to_the_bit(policy, width, height, size):
   )
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+  scale=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+  sides=st.lists(st.integers(1, 9), min_size=2, max_size=2, unique=True),
+  wide=st.booleans(),
+)
+def test_so_it_is_where_only_the_middle_is_scaled(scale, sides, wide):
+  """Sizes that keep the edges of the cut on whole and half pixels."""
+  (of, to), (short, long) = scale, sorted(sides)
+  shape = (of * long, of * short) if wide else (of * short, of * long)
+  file = encoded(noise(*shape))
+  np.testing.assert_array_equal(
+    images.load(file, to * short, policy='crop'),
+    processed(file, to * short, 'crop'),
+  )
+
+
 @pytest.mark.parametrize('size', [224, 336, 448])
 @pytest.mark.parametrize(
   'shape', [(640, 480), (427, 640), (500, 333), (96, 96)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+import functools
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ def to_batch(item: tuple, mesh: Mesh) -> Batch:
 
 
 AHEAD = 2  # batches on the devices that no step has asked for
+LOOK = 0.005  # seconds until the thread looks again whether there are fewer
 
 
 class DataFeed:
@@ -34,25 +36,22 @@ class DataFeed:
   def __init__(
     self, batches: Any, mesh: Mesh, prepare: Callable[[dict], dict] = dict
   ):
-    self._batches, self._mesh, self._prepare = batches, mesh, prepare
+    self._batches = batches
+    self._make = functools.partial(_make, batches, mesh, prepare)
     self._step = int(batches.get_state()['step'])
-    self._thread = ThreadPoolExecutor(1, 'feed')
-    self._made: deque[Future] = deque()
+    self._thread: threading.Thread | None = None
 
   def __call__(self, state: Any) -> Batch:
-    while len(self._made) <= AHEAD:
-      self._made.append(self._thread.submit(self._make))
-    try:
-      batch = self._made.popleft().result()
-    except BaseException:  # what comes after it is not next
+    if self._thread is None:
+      self._begin()
+    if self._made.empty():
+      self._waits.set()
+    batch, error = self._made.get()
+    if error is not None:  # what comes after it is not next
       self.set_state(self.get_state())
-      raise
+      raise error
     self._step += 1
     return batch
-
-  def _make(self) -> Batch:
-    bucket, arrays = next(self._batches)
-    return to_batch((bucket, self._prepare(arrays)), self._mesh)
 
   def get_state(self) -> dict[str, Any]:
     return {'step': np.array(self._step)}
@@ -64,12 +63,59 @@ class DataFeed:
 
   def close(self) -> None:
     self._settle()
-    self._thread.shutdown()
     self._batches.close()
+
+  def _begin(self) -> None:
+    self._made, self._waits = SimpleQueue(), threading.Event()
+    self._ended = threading.Event()
+    # It knows nothing of this object, which may be forgotten before it ends.
+    self._thread = threading.Thread(
+      target=_fill, name='feed',
+      args=(self._make, self._made, self._waits, self._ended),
+    )  # fmt: skip
+    self._thread.start()
 
   def _settle(self) -> None:
     """Waits for what is under way, and forgets it."""
-    for future in self._made:
-      future.cancel()
-    wait(self._made)
-    self._made.clear()
+    if self._thread is not None:
+      self._end()
+      self._thread.join()
+      self._thread = self._made = None
+
+  def _end(self) -> None:
+    self._ended.set()
+    self._waits.set()
+
+  def __del__(self):
+    if getattr(self, '_thread', None) is not None:
+      self._end()
+
+
+def _make(batches: Any, mesh: Mesh, prepare: Callable[[dict], dict]) -> Batch:
+  bucket, arrays = next(batches)
+  return to_batch((bucket, prepare(arrays)), mesh)
+
+
+def _fill(
+  make: Callable[[], Batch],
+  made: SimpleQueue,
+  waits: threading.Event,
+  ended: threading.Event,
+) -> None:
+  """Keeps batches made, until an error, which comes after them in order.
+
+  It looks by itself whether one was taken: a thread that the trainer woke up
+  for each would be given the trainer's core, and where all cores are busy the
+  trainer would get one back many milliseconds later. Who has to wait anyhow
+  does wake it.
+  """
+  while not ended.is_set() and threading.main_thread().is_alive():
+    if made.qsize() >= AHEAD:
+      waits.wait(LOOK)
+      waits.clear()
+      continue
+    try:
+      made.put((make(), None))
+    except BaseException as error:
+      made.put((None, error))
+      return

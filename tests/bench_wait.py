@@ -2,8 +2,11 @@
 
 The playroom's base model, trained as a run trains it, with pictures decoded for
 every step: in threads of the trainer, then in two worker processes. `wait` is
-the time until a batch is handed over, `step` all the time that a step takes;
-the last number is that of a step with the same batch over and over.
+the time until a batch is handed over, `step` all the time that a step takes.
+While the trainer waits, the devices may still be at the step before: `dry` are
+the steps at which they were not when the batch came. The last number is that of
+a step with the same batch over and over: what it is below `step` is the work of
+input, where it has no cores of its own.
 """
 
 import contextlib
@@ -31,27 +34,31 @@ def setup(folder: Path) -> problem.Setup:
   return problem.setup(config, folder, sharding.make_mesh(config.mesh))
 
 
-def timed(s: problem.Setup, feed: Callable, steps: int) -> tuple[float, float]:
-  """Seconds a step, and seconds of it until the feed gave a batch."""
+def timed(
+  s: problem.Setup, feed: Callable, steps: int
+) -> tuple[float, float, int]:
+  """Seconds a step, those until the feed gave a batch, and the dry steps."""
   c = s.config.base.train
   program = problem.program(s, 'sft', c)
   hyper = sharding.scalars({'learning_rate': c.lr}, s.mesh)
   state = train.init_state(
     problem.fresh(s), program.tx, program.labels, s.mesh
   )  # fmt: skip
-  waits, before = [], None
+  waits, dry, before = [], [], None
   for step in range(steps + WARM):
     if step == WARM:
       begun = time.perf_counter()
     asked = time.perf_counter()
     batch = feed(state)
     waits.append(time.perf_counter() - asked)
+    dry.append(all(x.is_ready() for x in jax.tree.leaves(before)))
     state, stats = program.train_step(state, batch, hyper)
     # As the log does: the numbers of the step before are fetched.
     jax.block_until_ready(before)
     before = stats
   jax.block_until_ready(before)
-  return (time.perf_counter() - begun) / steps, float(np.mean(waits[WARM:]))
+  spent = time.perf_counter() - begun
+  return spent / steps, float(np.mean(waits[WARM:])), sum(dry[WARM:])
 
 
 def measure(s: problem.Setup, workers: int, steps: int) -> str:
@@ -64,12 +71,13 @@ def measure(s: problem.Setup, workers: int, steps: int) -> str:
   data = data._replace(images=pictures)
   feed = problem.feed(s, data, s.config.base.train)
   with contextlib.closing(feed):
-    step, wait = timed(s, feed, steps)
+    step, wait, dry = timed(s, feed, steps)
     batch = feed(None)
-  alone, _ = timed(s, lambda state: batch, steps)
+  alone, *_ = timed(s, lambda state: batch, steps)
   return (
     f'workers {workers}: step {1e3 * step:.1f} ms, wait {1e3 * wait:.2f} ms, '
-    f'{wait / step:.2%} of it; without input {1e3 * alone:.1f} ms'
+    f'{wait / step:.2%} of it, {dry} of {steps} dry; without input '
+    f'{1e3 * alone:.1f} ms'
   )
 
 

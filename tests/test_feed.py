@@ -1,8 +1,11 @@
 """The feed gives batches in order, and its state counts what it gave."""
 
 import contextlib
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from test_pipeline import EPOCHS, STEPS, WHOLE, batches, example
 from rlhfv_jax import sharding
 from rlhfv_jax.data import images
 from rlhfv_jax.data.example import Example, RowError
-from rlhfv_jax.feed import DataFeed
+from rlhfv_jax.feed import AHEAD, DataFeed
 
 MESH = sharding.make_mesh((1, -1, 1))
 
@@ -75,12 +78,38 @@ def test_a_broken_picture_is_told_at_its_own_batch():
       assert read.get_state() == {'step': 1}
 
 
-def test_a_closed_feed_leaves_no_threads():
+def settled(value, *, expected) -> bool:
+  """Whether it comes to be, in a second, what is expected."""
+  for _ in range(100):
+    if value() == expected:
+      break
+    time.sleep(0.01)
+  time.sleep(0.05)
+  return value() == expected
+
+
+def test_batches_are_made_before_they_are_asked_for_and_no_more_than_few():
+  source = batches()
+  made = lambda: source.get_state()['step']
+  with contextlib.closing(DataFeed(source, MESH)) as read:
+    assert made() == 0
+    for step in range(1, 4):
+      read(None)
+      assert settled(made, expected=step + AHEAD)
+
+
+@pytest.mark.parametrize('end', [DataFeed.close, lambda read: None])
+def test_a_feed_that_is_closed_or_forgotten_leaves_no_threads(end):
   before = threading.active_count()
   for _ in range(3):
     read = feed()
     read(None)
-    read.close()
-  for _ in range(100):
-    time.sleep(0.01 * (threading.active_count() > before))
-  assert threading.active_count() <= before
+    end(read)
+  del read
+  assert settled(lambda: threading.active_count() <= before, expected=True)
+
+
+def test_a_program_ends_whose_feed_nobody_closed():
+  said = 'from test_feed import feed; read = feed(); read(None); read(None)'
+  here = Path(__file__).parent
+  subprocess.run([sys.executable, '-c', said], cwd=here, timeout=60, check=True)

@@ -68,6 +68,20 @@ def wanted(peers: list[str], only: list[str] | None) -> tuple[list, list]:
   return sides, parts
 
 
+def comparable(size: Size, sides: list[str]) -> None:
+  """Peers know LLaVA and train with AdamW; else nothing could agree."""
+  if sides and size.config.vision.kind != 'clip':
+    raise ValueError(
+      '--peer: transformers, which peers build on, has no model with this '
+      'tower: take --size=7b, or --peer=none'
+    )
+  if sides and size.optimizer != 'adamw':
+    raise ValueError(
+      f'--peer: peers train with adamw and this size with {size.optimizer}, so '
+      'that losses could not agree: take --size=7b, or --peer=none'
+    )
+
+
 def measure(
   size: Size, sides: list[str], parts: list[str], folder: Path, steps: int
 ) -> dict[str, Any]:
@@ -101,6 +115,7 @@ def main(_) -> None:
       SIZE.value, pairs=PAIRS.value, trunk=TRUNK.value, answer=ANSWER.value,
       micro=MICRO.value,
     )  # fmt: skip
+    comparable(chosen, sides)
     with tempfile.TemporaryDirectory() as temporary:
       folder = Path(FOLDER.value or temporary).absolute()
       found = measure(chosen, sides, parts, folder, STEPS.value)

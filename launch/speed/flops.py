@@ -36,8 +36,10 @@ def pair(size: Size, *, shared: bool = True) -> float:
   tower = _tower(size) * (1 if shared else 2)
   if not size.rank:
     return 3 * (decoder + tower)
-  # A frozen kernel has no gradient of its own, and the tower none at all.
-  return 2 * decoder + 6 * _adapters(size) * tokens + tower
+  # A frozen kernel has no gradient of its own, and the tower none at all; in
+  # attention both factors of a product have one.
+  going = 2 * decoder + attention(size, shared)
+  return going + 6 * _adapters(size) * tokens + tower
 
 
 def _kernels(size):
@@ -70,16 +72,17 @@ def _head(size):
 
 
 def _tower(size):
+  """Of a picture: what is read out by queries meets them in every layer."""
   c, v = size.config, size.config.vision
-  patches = v.patches + 1
-  depth = v.depth + 1 + v.layer
-  layer = 2 * patches * (4 * v.width**2 + 2 * v.width * v.mlp)
-  layer += 4 * v.width * patches**2
+  parts = v.patches + 1 + v.queries
+  depth = v.depth if v.queries else v.depth + 1 + v.layer
+  layer = 2 * parts * (4 * v.width**2 + 2 * v.width * v.mlp)
+  layer += 4 * v.width * parts**2
   joint = v.width * c.text.width
   if c.connector == 'mlp2x':
     joint += c.text.width**2
-  embed = 3 * v.patch**2 * v.width
-  return depth * layer + 2 * v.patches * (embed + joint)
+  embed = 2 * v.patches * 3 * v.patch**2 * v.width
+  return depth * layer + embed + 2 * v.tokens * joint
 
 
 def peak(kind: str) -> float | None:

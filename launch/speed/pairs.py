@@ -25,9 +25,8 @@ class Pairs(NamedTuple):
 def draw(size: Size, seed: int = 0) -> Pairs:
   """Every row is full: nobody loses time to padding."""
   rng, c = np.random.default_rng(seed), size.config
-  words = lambda *shape: rng.integers(
-    len(SPECIAL), c.text.vocab_size - 1, shape, np.int32
-  )
+  last = min(c.image_token, c.text.vocab_size - 1)
+  words = lambda *shape: rng.integers(len(SPECIAL), last, shape, np.int32)
   side = c.vision.image_size
   coarse = rng.integers(0, 256, (size.pairs, 9, 9, 3), np.uint8)
   smooth = [Image.fromarray(x).resize((side, side)) for x in coarse]

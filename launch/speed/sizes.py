@@ -86,6 +86,11 @@ SIZES = {
     _real('llava15_13b', remat='full'), pairs=8, trunk=656, answer=152,
     optimizer='adafactor',
   ),
+  # RLHF-V's own model and batch; an answer has 64 words on average.
+  'rlhfv': Size(
+    _real('rlhfv_13b', remat='full'), pairs=32, trunk=144, answer=88,
+    optimizer='adafactor',
+  ),
 }  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def test_a_folder_with_other_things_is_never_replaced(tmp_path, capsys):
   [
     ('a', 'tlr:b', "'tlr': did you mean 'trl'"),
     ('tlr:a', 'trl:b', "'tlr': did you mean 'trl'"),
-    ('a', 'vqav2:b', 'vqav2 is only read; written are examples, rlhfv'),
+    ('a', 'aokvqa:b', 'aokvqa is only read; written are examples, rlhfv'),
     ('a', 'trl:b?from=plain', "trl is not written with 'from', but with form"),
     ('a', 'trl:b?form=odd', "form 'odd': one of parts"),
     ('a', 'muffin_tsv:b.tsv', 'name a folder'),

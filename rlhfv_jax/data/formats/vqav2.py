@@ -6,33 +6,23 @@ task=rounds    the yes/no questions about a picture, one after the other, as in
 task=questions for evaluation: no answer to learn, the ten in extra['answers']
 """
 
+import contextlib
 import functools
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from rlhfv_jax.data import picks
+from rlhfv_jax import files
+from rlhfv_jax.data import lossless, vqa_row
 from rlhfv_jax.data.example import Example, RowError
-from rlhfv_jax.data.storage import folders, grouped, places, records
+from rlhfv_jax.data.storage import beside, folders, grouped, places, records
 from rlhfv_jax.data.storage.lazy import Source
 
 TASKS = ('answers', 'rounds', 'questions')
-# What the questions stood in when the released models learned them.
-PROMPTS = {
-  'llava': (
-    '{question}\nAnswer the question using a single word or phrase.',
-  ),
-  'rlhfv': (
-    '{question} A short answer to the question is',
-    'Given the image, answer the following question with no more than three '
-    'words. {question}',
-    'Based on the image, respond to this question with a short answer: '
-    '{question} Answer:',
-    'Use the provided image to answer the question: {question} Provide your '
-    'answer as short as possible:',
-  ),
-}  # fmt: skip
+PROMPTS = vqa_row.PROMPTS
 NAMES = ('COCO_{subset}_{id:012d}.jpg', '{id:012d}.jpg')
 
 
@@ -51,26 +41,112 @@ def read(
   """
   if task not in TASKS:
     raise ValueError(f'task {task!r}: one of {", ".join(TASKS)}')
-  prompts = prompt
-  if isinstance(prompt, str):
-    prompts = PROMPTS.get(prompt, (prompt,))
-  if any('{question}' not in text for text in prompts):
-    raise ValueError(
-      f'prompt {prompt!r}: one of {", ".join(PROMPTS)}, or text around '
-      '{question}'
-    )
+  prompts, subset = vqa_row.prompts(prompt), _subset(split)
   path = places.local(path)
   questions = records.read(_file(path, 'questions', split), 'questions')
-  subset = split.partition('-')[0]
-  subset += '2015' if subset == 'test' else '2014'
   images = images or find_coco(path, questions, subset)
   return Source(
     _table(path, split, questions, task),
     functools.partial(
-      to_example, task=task, prompts=tuple(prompts), images=str(images),
+      to_example, task=task, prompts=prompts, images=str(images),
       subset=subset,
     ),
   )  # fmt: skip
+
+
+def write(
+  path: str | Path,
+  examples: Iterable[Example],
+  *,
+  split: str = 'train',
+  prompt: str | Sequence[str] = 'llava',
+) -> None:
+  """The official files in a folder, and the pictures under COCO's names.
+
+  A question stands there without the prompt around it. Where no row has an
+  answer the list of annotations is empty.
+  """
+  path, subset = Path(path), _subset(split)
+  taken, answered = set(), 0
+  with (
+    _list(path, f'OpenEnded_mscoco_{subset}', 'questions') as question,
+    _list(path, f'mscoco_{subset}', 'annotations') as annotation,
+  ):
+    for index, example in enumerate(examples):
+      for row in _rows(example, index, split=split, prompt=prompt):
+        picture, id = row.pop('image'), row['question_id']
+        place = path / subset / picture['path']
+        if id in taken or not beside.put(place, picture['bytes']):
+          raise RowError(
+            'taken', f'row {index} ({example.id}): question {id}, or {place}'
+          )
+        taken.add(id)
+        answer = {k: row.pop(k) for k in vqa_row.ANNOTATION if k in row}
+        question(row)
+        if answer:
+          annotation({k: row[k] for k in ('question_id', 'image_id')} | answer)
+          answered += 1
+    if not taken or answered not in (0, len(taken)):
+      raise ValueError(
+        f'{path}: {answered} of {len(taken)} questions have an answer: all of '
+        'them need one, or none'
+      )
+
+
+def check(example: Example, index: int, **options) -> None:
+  """A RowError where the row could not be written."""
+  for _ in _rows(example, index, **options):
+    pass
+
+
+def _rows(
+  example: Example,
+  index: int,
+  *,
+  split: str = 'train',
+  prompt: str | Sequence[str] = 'llava',
+) -> Iterator[lossless.Row]:
+  """What is written of an example: a row a question."""
+  prompts, subset = vqa_row.prompts(prompt), _subset(split)
+  format = vqa_row.format(prompts, subset, learned=bool(example.answers))
+  ids = example.extra.get('question_id')
+  if not isinstance(ids, list):
+    yield lossless.to_row(example, index, format=format)
+    return
+  said = [text for _, text in (*example.turns, ('', *example.answers))]
+  for id, question, answer in zip(ids, said[::2], said[1::2], strict=True):
+    one = replace(
+      example, id=f'vqav2-{id}', turns=(('user', question),), answers=(answer,),
+      extra={'question_id': id},
+    )  # fmt: skip
+    yield lossless.to_row(one, index, format=format)
+
+
+@contextlib.contextmanager
+def _list(folder: Path, name: str, key: str) -> Iterator[Callable]:
+  """Writes one of the official files: what adds a row to its list."""
+  with (
+    files.atomic(folder / f'v2_{name}_{key}.json') as tmp,
+    open(tmp, 'w', encoding='utf-8') as file,
+  ):
+    subset = name.rpartition('_')[2]
+    told = {'data_type': 'mscoco', 'data_subtype': subset}
+    file.write(json.dumps(told)[:-1] + f', "{key}": [')
+    between = '\n'
+
+    def add(row: dict) -> None:
+      nonlocal between
+      file.write(between + json.dumps(lossless.jsonable(row)))
+      between = ',\n'
+
+    yield add
+    file.write('\n]}\n')
+
+
+def _subset(split: str) -> str:
+  """COCO's name for the pictures of a split."""
+  year = '2015' if split.startswith('test') else '2014'
+  return split.partition('-')[0] + year
 
 
 def has(path: str | Path, split: str) -> bool:
@@ -109,29 +185,32 @@ def to_example(
 ) -> Example:
   first, told = asked[0]
   name, image = coco_picture(images, first['image_id'], subset)
-  turns, extra = [], {'question_id': first['question_id']}
-  for question, answer in asked:
-    text = picks.one_of(prompts, question['question_id'])
-    turns.append(('user', text.replace('{question}', question['question'])))
-    if task != 'questions':
-      turns.append(('assistant', answer['multiple_choice_answer']))
   if task == 'rounds':
-    extra = {'question_id': [question['question_id'] for question, _ in asked]}
-  elif told:
-    extra |= {
-      'answers': [one['answer'] for one in told['answers']],
-      'question_type': told['question_type'],
-      'answer_type': told['answer_type'],
-    }
-  learned = task != 'questions'
+    return _rounds(asked, image, name, prompts)
+  row = {**(told or {}), **first, 'image': {'bytes': image, 'path': name}}
+  format = vqa_row.format(prompts, subset, learned=task != 'questions')
+  return lossless.to_example(row, index, format=format)
+
+
+def _rounds(
+  asked: list[tuple[dict, dict]],
+  image: bytes,
+  name: str,
+  prompts: tuple[str, ...],
+) -> Example:
+  turns = []
+  for question, answer in asked:
+    turns.append(('user', vqa_row.asked(question, prompts)))
+    turns.append(('assistant', answer['multiple_choice_answer']))
+  ids = [question['question_id'] for question, _ in asked]
   return Example(
-    id=f'vqav2-{first["question_id"]}',
+    id=f'vqav2-{ids[0]}',
     image=image,
-    turns=tuple(turns[:-1] if learned else turns),
-    answers=(turns[-1][1],) if learned else (),
+    turns=tuple(turns[:-1]),
+    answers=(turns[-1][1],),
     image_path=name,
     origin='vqav2',
-    extra=extra,
+    extra={'question_id': ids},
   )
 
 

@@ -136,11 +136,11 @@ def _placed(row: Row, column: str, folder: Path) -> Row:
 def _place(picture: dict, folder: Path) -> str:
   """Under its own name where that is one and free, else under its content's."""
   encoded, name = picture['bytes'], picture.get('path') or ''
-  if _may_be(name) and _put(folder / name, encoded):
+  if _may_be(name) and put(folder / name, encoded):
     return name
   key = hashlib.blake2b(encoded, digest_size=16).hexdigest()
   name = f'images/{key}.{imagetype.of(encoded) or "bin"}'
-  if not _put(folder / name, encoded):
+  if not put(folder / name, encoded):
     raise RowError('no place for the picture', f'{folder / name} is taken')
   return name
 
@@ -154,8 +154,8 @@ def _may_be(name: str) -> bool:
   return inside and short and named
 
 
-def _put(path: Path, encoded: bytes) -> bool:
-  """Whether the picture is there now."""
+def put(path: Path, encoded: bytes) -> bool:
+  """Writes the picture, unless there is another; whether it is there now."""
   try:
     if not path.exists():
       path.parent.mkdir(parents=True, exist_ok=True)

@@ -83,10 +83,14 @@ def start(path: Path, folder: Path) -> tuple[DataFeed, dict[str, float]]:
 
 
 def kept(pid: int | str) -> float:
-  """Megabytes that a process shares with no other."""
+  """Megabytes that only this process has written.
+
+  Pages of the parquet that it alone has read so far are the disk's cache, which
+  the system takes back when it needs the room.
+  """
   lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()
-  private = [line.split() for line in lines if line.startswith('Private_')]
-  return sum(int(words[1]) for words in private) / 1024
+  (written,) = (line for line in lines if line.startswith('Private_Dirty:'))
+  return int(written.split()[1]) / 1024
 
 
 def prepare(rows: int, folder: Path) -> None:
@@ -94,7 +98,7 @@ def prepare(rows: int, folder: Path) -> None:
 
 
 def measure(rows: int, folder: Path) -> dict[str, list[float]]:
-  """Private megabytes of this process and of its workers after a while."""
+  """Megabytes of its own of this process and of its workers after a while."""
   path = folder / f'{rows}.parquet'
   feed, seconds = start(path, folder / f'run-{rows}')
   told = ', '.join(f'{name} {s:.2f}' for name, s in seconds.items())

@@ -250,7 +250,7 @@ def test_unusable_rows_are_counted_and_keep_their_number():
     'too long': 1,
   }
   assert '(24, 24, 2)' in rows.rejected[2].detail
-  assert seen == [(i, 5) for i in range(1, 6)]
+  assert seen == [(5, 5)]
   assert (lengths(rows)[1:4] == 0).all()
   np.testing.assert_array_equal(row(rows, 4).path(1), row(rows, 0).path(1))
 

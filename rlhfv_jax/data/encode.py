@@ -57,8 +57,8 @@ def encode_all(
   parts = []
   for start, part in parallel.over(work, len(examples), BLOCK, processes):
     parts.append(part)
-    for done in range(start, start + len(part)) if progress else ():
-      progress(done + 1, len(examples))
+    if progress:
+      progress(start + len(part), len(examples))
   packed = join(parts)
   return packed if buckets is None else within(packed, buckets)
 

@@ -125,7 +125,7 @@ def read(
       score_template=s.config.chat.score_template,
       limit=s.model.config.text.max_length,
       check_images=check_images, processes=parallel.cores(), suffix=suffix,
-      progress=lambda done, total: bar.update(),
+      progress=lambda done, total: bar.update(done - bar.n),
     )  # fmt: skip
   bar.update(len(source) - bar.n)
   bar.close()

@@ -152,7 +152,7 @@ def model(tower: str) -> ConfigDict:
     c.vision.kind, c.connector = 'clip', 'mlp2x'
   c.dtype = 'float32'
   c.remat = 'none'  # or dots, attention, full: what is made again going back
-  c.attention = 'auto'  # or xla, splash (TPU), split (GPU)
+  c.attention = 'auto'  # or xla, splash (TPU), split (GPU), stretches
   return c
 
 

@@ -41,9 +41,12 @@ def pieces(kv_heads):
   return draw(4), draw(kv_heads), draw(kv_heads), branch
 
 
-@pytest.mark.parametrize('way', ['splash', 'split'])
+@pytest.mark.parametrize('way', ['splash', 'split', 'stretches'])
 @pytest.mark.parametrize('kv_heads', [4, 2])
-def test_it_gives_what_the_mask_gives_and_its_gradients(way, kv_heads):
+def test_it_gives_what_the_mask_gives_and_its_gradients(
+  way, kv_heads, monkeypatch
+):
+  monkeypatch.setattr(sight, 'STRETCH', 16)
   q, k, v, branch = pieces(kv_heads)
   words = branch >= 0
   weight = np.random.default_rng(1).normal(size=(4, BUCKET.length, 512))
@@ -63,8 +66,9 @@ def test_it_gives_what_the_mask_gives_and_its_gradients(way, kv_heads):
     assert float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b)) <= 1e-5
 
 
-@pytest.mark.parametrize('way', ['splash', 'split'])
-def test_a_model_has_the_same_loss_and_gradients_either_way(way):
+@pytest.mark.parametrize('way', ['splash', 'split', 'stretches'])
+def test_a_model_has_the_same_loss_and_gradients_either_way(way, monkeypatch):
+  monkeypatch.setattr(sight, 'STRETCH', 16)
   params, b = start(), batch(rows=4, empty=1)
   value, grads = jax.jit(jax.value_and_grad(of(way)))(params, b)
   plain, expected = jax.jit(jax.value_and_grad(of('xla')))(params, b)

@@ -155,7 +155,7 @@ def attention(
   in place of the mask asks for another way.
   """
   if isinstance(mask, sight.Sight):
-    return sight.attend(q_BLNK, k_BSGK, v_BSGK, mask)
+    return sight.attend(q_BLNK, k_BSGK, v_BSGK, mask, attention)
   batch, length, heads, size = q_BLNK.shape
   groups, share = k_BSGK.shape[2], heads // k_BSGK.shape[2]
   q = (q_BLNK * size**-0.5).reshape(batch, length, groups, share, size)

@@ -1,13 +1,15 @@
 """Who sees whom in a row, and the ways to compute it, one for each chip.
 
 A bucket's pattern is static, trunk and branches; padding is told by its ids.
-So TPUs skip the blocks that nobody sees (splash), and GPUs compute the trunk
-once and each branch against it (split). Padding may see padding there: nobody
-reads it, and no gradient comes back from it.
+So TPUs skip the blocks that nobody sees (splash), GPUs compute the trunk once
+and each branch against it (split), and CPUs take long rows in stretches of
+queries, each with the keys that it may see. Padding may see padding there:
+nobody reads it, and no gradient comes back from it.
 """
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +19,10 @@ from jax.sharding import PartitionSpec as P
 from rlhfv_jax import batch as rows
 from rlhfv_jax import sharding
 
-WAYS = ('auto', 'xla', 'splash', 'split')
+WAYS = ('auto', 'xla', 'splash', 'split', 'stretches')
 LANES = 128  # blocks of the kernel are whole multiples of it
+STRETCH = 320  # queries
+LONG = 512  # tokens, for which stretches are worth their calls
 
 
 @functools.partial(
@@ -40,16 +44,52 @@ def of(
 ) -> jax.Array | Sight:
   """What `layers.attention` is told: a mask, or all that makes one."""
   if way == 'auto':
-    way = {'tpu': 'splash', 'gpu': 'split'}.get(sharding.platform(), 'xla')
+    plain = 'stretches' if bucket.length >= LONG else 'xla'
+    way = {'tpu': 'splash', 'gpu': 'split'}.get(sharding.platform(), plain)
   if way == 'xla':
     return rows.mask(branch)
   return Sight(branch, bucket, way)
 
 
-def attend(q: jax.Array, k: jax.Array, v: jax.Array, seen: Sight) -> jax.Array:
-  """[B,L,N,K] and [B,L,G,K] twice -> [B,L,N*K]."""
+def attend(
+  q: jax.Array, k: jax.Array, v: jax.Array, seen: Sight, plain: Callable
+) -> jax.Array:
+  """[B,L,N,K] and [B,L,G,K] twice -> [B,L,N*K]; `plain` is told a mask."""
+  if seen.way == 'stretches':
+    return stretches(q, k, v, seen, plain)
   out = {'splash': splash, 'split': split}[seen.way](q, k, v, seen)
   return out.reshape(*out.shape[:2], -1)
+
+
+def stretches(
+  q_BLNK: jax.Array,
+  k_BLGK: jax.Array,
+  v_BLGK: jax.Array,
+  seen: Sight,
+  plain: Callable,
+) -> jax.Array:
+  """Without what no query of a stretch sees: half of a causal mask, and more
+  of one with branches."""
+  trunk, rest, _ = seen.bucket
+  mask = rows.mask(seen.branch)
+  out = []
+  for start in range(0, trunk, STRETCH):
+    end = min(start + STRETCH, trunk)
+    out.append(
+      plain(
+        q_BLNK[:, start:end], k_BLGK[:, :end], v_BLGK[:, :end],
+        mask[:, :, start:end, :end],
+      )
+    )  # fmt: skip
+  for start in range(trunk, seen.bucket.length, max(rest, 1)):
+    end = start + rest
+    keys = lambda x, start=start, end=end: jnp.concatenate(
+      [x[:, :trunk], x[:, start:end]], axis=1
+    )
+    own = mask[:, :, start:end]
+    own = jnp.concatenate([own[..., :trunk], own[..., start:end]], axis=-1)
+    out.append(plain(q_BLNK[:, start:end], keys(k_BLGK), keys(v_BLGK), own))
+  return jnp.concatenate(out, axis=1)
 
 
 def splash(

@@ -15,6 +15,7 @@ from rlhfv_jax.data.example import RowError
 from rlhfv_jax.data.storage import places, regroup
 
 KEPT_BYTES = 2**25
+IN_ORDER = 4  # rows one after the other, after which a whole group is made
 _SHARD = re.compile(r'(.*?)-?(\d+)-of-(\d+)')
 
 
@@ -41,7 +42,7 @@ class Table(Sequence):
     self._starts = files.tolist()
     self._kept: OrderedDict[int, pa.Table] = OrderedDict()
     self._bytes = 0  # of the groups that are kept
-    self._last = -2  # row that was asked for
+    self._last, self._run = -2, 0  # row asked for, and of how many in order
     self._list: tuple[int, list[dict]] = -1, []  # a group, and its rows
     self._lock = threading.Lock()
 
@@ -57,8 +58,9 @@ class Table(Sequence):
   def __getitem__(self, index: int) -> dict:
     group = int(np.searchsorted(self._ends, index, side='right')) - 1
     table, place = self._read(group), index - int(self._ends[group])
-    in_order, self._last = index == self._last + 1, index
-    if in_order and (rows := self._listed(group, table)):
+    self._run = self._run + 1 if index == self._last + 1 else 0
+    self._last = index
+    if self._run >= IN_ORDER and (rows := self._listed(group, table)):
       return dict(rows[place])
     try:
       (row,) = table.slice(place, 1).to_pylist()

@@ -148,9 +148,10 @@ def tokens(kind, name, answer='there is a red cup.', image_tokens=3, suffix=''):
   )
   return chat.tokenize(
     pieces,
-    tokenizer,
+    tokenizer.backend_tokenizer,
     image_tokens=image_tokens,
     image_token=chat.image_token_id(tokenizer),
+    begins=chat.beginning(tokenizer),
   )
 
 

@@ -362,8 +362,9 @@ def test_the_processor_asks_as_we_do(tmp_path, llama_tokenizer, policy):
     turns, None, style, stop=llama_tokenizer.eos_token, image=True
   )
   tokens = chat.tokenize(
-    pieces, llama_tokenizer, image_tokens=9, image_token=words
-  )
+    pieces, llama_tokenizer.backend_tokenizer, image_tokens=9,
+    image_token=words, begins=chat.beginning(llama_tokenizer),
+  )  # fmt: skip
   assert given['input_ids'][0].tolist() == tokens.ids.tolist()
   seen = images.load(file.getvalue(), CLIP['image_size'], policy=policy)
   pixels = np.asarray(_normalize(seen[None], 'clip'))[0].transpose(2, 0, 1)

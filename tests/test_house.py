@@ -1,6 +1,8 @@
 """The house: who may import whom, and how long a file may grow."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,17 @@ def test_numpy_rooms_never_import_jax(name):
   for path in (PACKAGE / name).rglob('*.py'):
     heads = {n.split('.')[0] for n in imported(path)}
     assert not heads & {'jax', 'flax', 'optax'}, path
+
+
+def test_a_process_that_encodes_imports_little():
+  """Every worker pays for it before its first row."""
+  began = 'import sys, rlhfv_jax.data.encode, rlhfv_jax.data.sources; '
+  heavy = "{'jax', 'matplotlib', 'torch', 'transformers'} & {*sys.modules}"
+  told = subprocess.run(
+    [sys.executable, '-c', f'{began}print({heavy})'],
+    capture_output=True, text=True, check=True,
+  )  # fmt: skip
+  assert told.stdout.strip() == 'set()'
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -179,9 +179,10 @@ def tokens(tokenizer, name, turns, answer, *, image_tokens, image=True):
   stop = chat.stop_text(tokenizer, template)
   return chat.tokenize(
     chat.render(turns, answer, template, stop=stop, image=image),
-    tokenizer,
+    tokenizer.backend_tokenizer,
     image_tokens=image_tokens,
     image_token=chat.image_token_id(tokenizer, template),
+    begins=chat.beginning(tokenizer),
   )
 
 

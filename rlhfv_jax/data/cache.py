@@ -5,23 +5,27 @@ files are, how large and how old, and how they are read), the tokenizer, the
 template and the options. Buckets are none of it.
 """
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from rlhfv_jax.data import chat, plan, whole
 from rlhfv_jax.data.encode import encode_all, within
 from rlhfv_jax.data.example import Example, RowError
 from rlhfv_jax.data.rows import Rejected, Rows
 from rlhfv_jax.data.storage import shards
+
+if TYPE_CHECKING:
+  from transformers import PreTrainedTokenizerBase
 
 ARRAYS = ('tokens', 'roles', 'sizes', 'heads', 'starts', 'pictures')
 LAYOUT = 2  # of an entry, and of how examples are encoded

@@ -4,12 +4,14 @@ The front door of the three files beside it: `templates`, `tokenizer`, and
 `sentencepiece` behind that one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+from tokenizers import Tokenizer
 
 from rlhfv_jax.data.templates import ANSWER as ANSWER
 from rlhfv_jax.data.templates import CONTEXT as CONTEXT
@@ -32,6 +34,9 @@ from rlhfv_jax.data.tokenizer import stop_text as stop_text
 from rlhfv_jax.data.tokenizer import stops as stops
 from rlhfv_jax.data.tokenizer import word_tokenizer as word_tokenizer
 
+if TYPE_CHECKING:
+  from transformers import PreTrainedTokenizerBase
+
 Chunk = tuple[np.ndarray, np.ndarray]  # ids i32[n], offsets i32[n,2]
 
 
@@ -51,18 +56,14 @@ def cut(pieces: Sequence[tuple[str, int]]) -> list[str]:
   return ''.join(piece for piece, _ in pieces).split(IMAGE)
 
 
-def chunks(
-  texts: Iterable[str], tokenizer: PreTrainedTokenizerBase
-) -> dict[str, Chunk]:
+def chunks(texts: Iterable[str], words: Tokenizer) -> dict[str, Chunk]:
   """Ids and offsets of each text; many at once cost half as much."""
   texts = list(dict.fromkeys(texts))
   if not texts:
     return {}
-  # Not through the tokenizer's own call, which copies all that it finds.
-  backend = tokenizer.backend_tokenizer
-  backend.no_truncation()
-  backend.no_padding()
-  found = backend.encode_batch(texts, add_special_tokens=False)
+  words.no_truncation()
+  words.no_padding()
+  found = words.encode_batch(texts, add_special_tokens=False)
   return {
     text: (np.array(one.ids, np.int32), _offsets(one.offsets))
     for text, one in zip(texts, found, strict=True)
@@ -82,27 +83,26 @@ def beginning(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
 
 def tokenize(
   pieces: Sequence[tuple[str, int]],
-  tokenizer: PreTrainedTokenizerBase,
+  words: Tokenizer,
   *,
   image_tokens: int,
   image_token: int,
+  begins: Sequence[int],
   known: Mapping[str, Chunk] | None = None,
-  begins: Sequence[int] | None = None,
 ) -> Tokens:
   """Pieces -> tokens. Each picture becomes `image_tokens` placeholders.
 
   The conversation is tokenised as a whole but for the cut at the picture, so
   that an answer's first word has the token it has in running text. Which piece
-  a token belongs to is read off its characters. `known` are chunks tokenised
-  before, and `begins` what `beginning` says of the tokenizer.
+  a token belongs to is read off its characters. `begins` is what `beginning`
+  says of the tokenizer; `known` are chunks tokenised before.
   """
   text = ''.join(piece for piece, _ in pieces)
   ends = list(accumulate(len(piece) for piece, _ in pieces))
-  begins = beginning(tokenizer) if begins is None else begins
   ids = [np.array(begins, np.int32)]
   offsets = [np.zeros((len(begins), 2), np.int32)]
   at, parts = 0, text.split(IMAGE)
-  known = known or chunks(parts, tokenizer)
+  known = known or chunks(parts, words)
   for part, chunk in enumerate(parts):
     if part:
       ids.append(np.full(image_tokens, image_token, np.int32))

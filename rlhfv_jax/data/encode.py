@@ -1,11 +1,13 @@
 """Encoding: all examples of a source become rows, the unusable are rejected."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from rlhfv_jax.data import chat, parallel, plan, views, whole
 from rlhfv_jax.data.encode_one import DIFFS as DIFFS
@@ -23,6 +25,9 @@ from rlhfv_jax.data.rows import (
   pack,
   prompts,
 )
+
+if TYPE_CHECKING:
+  from transformers import PreTrainedTokenizerBase
 
 BLOCK = 256  # rows tokenised by one call, which costs half of as many calls
 
@@ -89,7 +94,7 @@ def _block(
     except RowError as error:
       rejected.append(Rejected(index, ids[-1], error.reason, error.detail))
   texts = (t for _, paths in read.values() for p in paths for t in chat.cut(p))
-  known = chat.chunks(texts, way.tokenizer)
+  known = chat.chunks(texts, way.words)
   rows: list[Row | None] = []
   for index in numbers:
     row = None

@@ -1,10 +1,12 @@
 """Encoding one: an example becomes a row of tokens and roles."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence, Set
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+from tokenizers import Tokenizer
 
 from rlhfv_jax.data import chat, muffin_diff, segments
 from rlhfv_jax.data.example import (
@@ -14,6 +16,9 @@ from rlhfv_jax.data.example import (
   check_spans,
 )
 from rlhfv_jax.data.rows import Row
+
+if TYPE_CHECKING:
+  from transformers import PreTrainedTokenizerBase
 
 DIFFS = ('exact', 'replaced', 'muffin')
 
@@ -45,9 +50,13 @@ def encode(
 
 
 class Way(NamedTuple):
-  """How examples are encoded: what is the same for all of them."""
+  """How examples are encoded: what is the same for all of them.
 
-  tokenizer: PreTrainedTokenizerBase
+  Of the tokenizer only what needs nothing of transformers, which a process that
+  encodes would take half a second to import.
+  """
+
+  words: Tokenizer
   template: chat.Template
   stop: str
   reserved: Set[str]
@@ -70,13 +79,14 @@ class Way(NamedTuple):
     diff: str = 'exact',
     score_template: bool = False,
     may_be_empty: bool = False,
-  ) -> 'Way':
+  ) -> Way:
     if diff not in DIFFS:
       raise ValueError(f'diff {diff!r}: one of {DIFFS}')
     if image_token is None:
       image_token = chat.image_token_id(tokenizer, template)
     return cls(
-      tokenizer, template, chat.stop_text(tokenizer, template),
+      tokenizer.backend_tokenizer, template,
+      chat.stop_text(tokenizer, template),
       chat.reserved(tokenizer, template), chat.beginning(tokenizer),
       tokenizer.unk_token_id, image_tokens, image_token, diff, score_template,
       may_be_empty,
@@ -112,11 +122,11 @@ def to_row(
   paths = [
     chat.tokenize(
       path,
-      way.tokenizer,
+      way.words,
       image_tokens=way.image_tokens,
       image_token=way.image_token,
-      known=known,
       begins=way.begins,
+      known=known,
     )
     for path in pieces
   ]

@@ -4,11 +4,13 @@ Only what Llama's tokenizers are: byte pairs with bytes to fall back on, and no
 normalisation. The file is protobuf; four of its fields are read.
 """
 
+from __future__ import annotations
+
 import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tokenizers import (
   AddedToken,
@@ -18,7 +20,9 @@ from tokenizers import (
   normalizers,
   pre_tokenizers,
 )
-from transformers import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+  from transformers import PreTrainedTokenizerFast
 
 _BPE = 2
 _UNKNOWN, _CONTROL, _DEFINED = 2, 3, 4
@@ -40,6 +44,8 @@ def read(folder: str | Path) -> PreTrainedTokenizerFast:
   stretch of text between special tokens with a space of its own, as LLaMA-1's
   tokenizer did; a later one does so only at the start of the text.
   """
+  from transformers import PreTrainedTokenizerFast
+
   folder = Path(folder)
   path = folder / 'tokenizer.model'
   model = parse(path.read_bytes(), path)

@@ -1,10 +1,16 @@
-"""Tokenizers: read, written, fitted to a template; what their ids do."""
+"""Tokenizers: read, written, fitted to a template; what their ids do.
+
+transformers is imported where a tokenizer is made: it takes half a second, and
+a process that encodes with one that was made needs none of it.
+"""
+
+from __future__ import annotations
 
 import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from tokenizers import (
@@ -15,11 +21,13 @@ from tokenizers import (
   models,
   pre_tokenizers,
 )
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from rlhfv_jax import files
 from rlhfv_jax.data import sentencepiece, templates
 from rlhfv_jax.data.templates import IMAGE, Template
+
+if TYPE_CHECKING:
+  from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _PUNCTUATION = '.,:;?!'
 
@@ -42,6 +50,8 @@ def load(path: str | Path) -> PreTrainedTokenizerFast:
   A tokenizer.json is taken as it stands. (transformers' own Llama class reads
   its words alone and treats white space in its own way.)
   """
+  from transformers import PreTrainedTokenizerFast
+
   folder = _folder(path)
   if (folder / 'tokenizer.json').exists():
     try:
@@ -220,6 +230,8 @@ def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
   <pad> is 0. Decoding puts one space between words and none before a mark, so
   text written that way comes back to the character.
   """
+  from transformers import PreTrainedTokenizerFast
+
   words = list(dict.fromkeys(['user', 'assistant', *_PUNCTUATION, *words]))
   special = ['<pad>', '<bos>', '<end>', IMAGE, '<unk>']
   vocabulary = {word: i for i, word in enumerate(special + words)}

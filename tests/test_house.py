@@ -80,15 +80,21 @@ def test_numpy_rooms_never_import_jax(name):
     assert not heads & {'jax', 'flax', 'optax'}, path
 
 
-def test_a_process_that_encodes_imports_little():
-  """Every worker pays for it before its first row."""
-  began = 'import sys, rlhfv_jax.data.encode, rlhfv_jax.data.sources; '
-  heavy = "{'jax', 'matplotlib', 'torch', 'transformers'} & {*sys.modules}"
+@pytest.mark.parametrize(
+  'what, needless',
+  [
+    ('rlhfv_jax.data.encode, rlhfv_jax.data.sources',
+     {'jax', 'matplotlib', 'torch', 'transformers'}),
+    ('rlhfv_jax.main', {'matplotlib', 'tensorflow_datasets', 'torch'}),
+  ],
+  ids=['a worker that encodes', 'a run'],
+)  # fmt: skip
+def test_nobody_waits_for_imports_that_are_not_needed_yet(what, needless):
   told = subprocess.run(
-    [sys.executable, '-c', f'{began}print({heavy})'],
+    [sys.executable, '-c', f'import sys, {what}; print(*sys.modules)'],
     capture_output=True, text=True, check=True,
   )  # fmt: skip
-  assert told.stdout.strip() == 'set()'
+  assert not needless & set(told.stdout.split())
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))

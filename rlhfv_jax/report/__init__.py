@@ -1,18 +1,22 @@
-"""The report of a run: its page in the workdir, its plots beside it."""
+"""The report of a run: its page in the workdir, its plots beside it.
+
+matplotlib is imported where something is drawn: no run waits for it before its
+first step.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from rlhfv_jax import files
-from rlhfv_jax.report import findings, page, plots, rewards
+from rlhfv_jax.report import findings, page, rewards
 from rlhfv_jax.report.findings import table
 from rlhfv_jax.report.gallery import Answer, Pictures
-from rlhfv_jax.report.poster import poster
+
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
 
 __all__ = ['draw', 'read', 'table', 'write']
 
@@ -29,6 +33,9 @@ def write(
   the spans (start, end, category) of an answer that its judge found
   unsupported, where the answers do not bring `spans` themselves.
   """
+  from rlhfv_jax.report import plots, reward_plots
+  from rlhfv_jax.report.poster import poster
+
   workdir = Path(workdir)
   run = read(workdir)
   if wrong:
@@ -37,7 +44,7 @@ def write(
       for model, rows in run['answers'].items()
     }
   figures = draw(run['results'], run['metrics'])
-  figures |= rewards.figures(run.pop('judged'))
+  figures |= reward_plots.figures(run.pop('judged'))
   for name, figure in figures.items():
     files.write_bytes(workdir / f'{name}.png', plots.png(figure))
   if pictures and wrong and (figure := poster(run['answers'], pictures)):
@@ -85,6 +92,8 @@ def draw(
   results: Mapping[str, Any], metrics: Mapping[str, Sequence[Mapping]]
 ) -> dict[str, Figure]:
   """The plots of a run by file name: categories, curves, curves-<stage>."""
+  from rlhfv_jax.report import plots
+
   figures = {}
   if panels := _by_category(findings.rows(results)):
     figures['categories'] = plots.categories(panels)

@@ -115,14 +115,14 @@ def tokenize(
   offsets = np.concatenate(offsets)
   last = np.maximum(offsets[:, 1] - 1, offsets[:, 0])
   kinds = [kind for _, kind in pieces]
-  piece = np.searchsorted(ends[:-1], last, side='right')
+  piece = np.array(ends[:-1]).searchsorted(last, side='right')
   first = kinds.index(ANSWER) if ANSWER in kinds else len(kinds)
   begin = ends[first - 1] if first else 0
   return Tokens(
     ids=np.concatenate(ids),
     offsets=offsets,
     kinds=np.array(kinds, np.int8)[piece],
-    prompt=int((last < begin).sum()),
+    prompt=np.count_nonzero(last < begin),
     begin=begin,
     text=text,
   )

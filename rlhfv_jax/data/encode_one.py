@@ -137,8 +137,7 @@ def to_row(
   marks = _corrected(example, paths, way.template, way.diff)
   scored = _scored(len(example.answers), way.score_template)
   roles = tuple(
-    np.where(scored[path.kinds], mark, 0).astype(np.int8)
-    for path, mark in zip(paths, marks, strict=True)
+    mark * scored[path.kinds] for path, mark in zip(paths, marks, strict=True)
   )
   return Row(prompt, answers, roles, head)
 

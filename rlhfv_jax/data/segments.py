@@ -39,11 +39,11 @@ def roles_from_spans(
   A span may carry more than its two ends (a category). A token without
   characters, as special tokens at (0, 0) are, meets none.
   """
-  offsets = np.asarray(offsets, np.int64).reshape(-1, 2)
-  spans = np.asarray([span[:2] for span in spans], np.int64).reshape(-1, 2)
+  offsets = np.asarray(offsets, np.int32).reshape(-1, 2)
+  spans = np.array([span[:2] for span in spans], np.int32).reshape(-1, 2)
   start = np.maximum(offsets[:, None, 0], spans[None, :, 0])
   end = np.minimum(offsets[:, None, 1], spans[None, :, 1])
-  return np.where((start < end).any(axis=1), 2, 1).astype(np.int8)
+  return np.add((start < end).any(axis=1), 1, dtype=np.int8)
 
 
 def replaced(

@@ -45,7 +45,7 @@ def described(path, config, **rest):
 
 def original(path, tensors):
   """A checkpoint with a tokenizer beside it."""
-  from test_tokenizer import folder
+  from vicunas import folder
 
   shards(path, tensors)
   folder(path)
@@ -54,7 +54,7 @@ def original(path, tensors):
 
 @pytest.fixture
 def words():
-  from test_tokenizer import SP
+  from vicunas import SP
 
   return len(SP)
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from test_chat import TOKENIZERS
-from test_tokenizer import folder
+from vicunas import folder
 
 from rlhfv_jax.data import chat, segments
 from rlhfv_jax.data.encode import encode

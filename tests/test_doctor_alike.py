@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from test_doctor import WORLD, encoded, pairs
+from plants import WORLD, encoded, pairs
 
 from rlhfv_jax import doctor
 from rlhfv_jax.data import sources

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from test_rows import random_rows
+from test_rows_batch import random_rows
 
 from rlhfv_jax.data import images, pipeline, plan, sources
 from rlhfv_jax.data.rows import Example, RowError, lengths, prompts, row

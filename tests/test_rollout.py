@@ -11,7 +11,6 @@ from rlhfv_jax import files, rollout, sharding
 from rlhfv_jax.checkpoint import save_params
 from rlhfv_jax.data.example import Example
 from rlhfv_jax.objectives import ppo as maths
-from rlhfv_jax.objectives import ppo_original
 from rlhfv_jax.rollout import prompts as asking
 from rlhfv_jax.rollout import trees
 from rlhfv_jax.stages import ppo, problem
@@ -232,46 +231,6 @@ def test_a_prompt_that_is_too_long_goes_with_its_picture_and_facts(tmp_path):
       asking.drawn(found, 0, size=6, seed=0)
     with pytest.raises(ValueError, match='pass text.max_length 192'):
       read(1000)
-
-
-def test_the_original_form_is_the_originals_maths_on_answers_alone():
-  """Through rows of other lengths it equals the plain functions on [N,T]."""
-  rng, size = np.random.default_rng(0), 5
-  lengths = np.array([[9, 0], [7, 0], [12, 0]], np.int32)
-  draw = lambda: rng.normal(size=(3, 12)).astype(np.float32)
-  x = {name: draw() for name in ('logps', 'ref_logps', 'values')}
-  x['tokens'] = rng.integers(1, 9, (3, 12)).astype(np.int32)
-  x['tokens'][0, 7:] = x['tokens'][1, 6:] = 0
-  x |= {'lengths': lengths, 'scores': np.float32([1, -2, 3])}
-  x['roles'] = np.ones((3, 1, 12), np.int8)
-  found = rollout.original.targets(
-    x, beta=0.1, gamma=1.0, lam=0.95, kl='k1', size=size
-  )
-  place = lengths[:, :1] - size + np.arange(size)
-  pick = lambda a: np.take_along_axis(a, place, axis=1)
-  padding = pick(x['tokens']) == 0
-  assert padding.sum(axis=1).tolist() == [2, 1, 0]
-  logps, ref = (
-    np.where(padding, 0, pick(x[k])) for k in ('logps', 'ref_logps')
-  )
-  rewards = ppo_original.rewards(
-    x['scores'], ppo_original.kl(logps, ref), beta=0.1
-  )
-  advantages, returns = ppo_original.advantages(
-    rewards, pick(x['values']), gamma=1.0, lam=0.95
-  )
-  np.testing.assert_allclose(pick(np.asarray(found['returns'])), returns)
-  np.testing.assert_allclose(
-    pick(np.asarray(found['advantages'])), ppo_original.whiten(advantages)
-  )
-
-
-def test_answers_of_the_original_form_stop_at_a_question():
-  said = [np.array([5, 9, 6, 2]), np.array([5, 6, 2])]
-  found = rollout.original.finish(said, size=5, ends=(2,), questions=(9,))
-  assert [a.tolist() for a in found] == [[5, 9, 0, 0, 0], [5, 6, 2, 0, 0]]
-  kept = rollout.sound.finish(said, size=5, ends=(2,), questions=(9,))
-  assert [a.tolist() for a in kept] == [a.tolist() for a in said]
 
 
 def test_policy_and_value_share_what_is_frozen():

@@ -28,6 +28,7 @@ FLOORS = [
 FLOOR_OF = {name: n for n, names in enumerate(FLOORS) for name in names}
 FILES = sorted(p for p in PACKAGE.rglob('*.py') if p.parent != PACKAGE
                or p.name != '__init__.py')  # fmt: skip
+TESTS = sorted((ROOT / 'tests').glob('*.py'))
 
 
 def room(path: Path) -> str:
@@ -97,7 +98,9 @@ def test_nobody_waits_for_imports_that_are_not_needed_yet(what, needless):
   assert not needless & set(told.stdout.split())
 
 
-@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+  'path', FILES + TESTS, ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_a_file_is_one_idea_and_says_which(path):
   text = path.read_text()
   if text.strip():

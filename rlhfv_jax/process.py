@@ -21,7 +21,8 @@ def keep_memory() -> None:
   library = ctypes.CDLL(None)
   if hasattr(library, 'mallopt'):
     library.mallopt(M_MMAP_MAX, 0)
-    library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    # Never: the largest threshold there is, 2 GiB, is less than a step takes.
+    library.mallopt(M_TRIM_THRESHOLD, -1)
     library.mallopt(M_ARENA_MAX, 1)
 
 

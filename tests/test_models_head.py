@@ -116,6 +116,23 @@ def test_the_logits_of_all_tokens_never_exist():
   assert most(traced(chunked, params)) == rows * chunk
 
 
+def test_a_cpu_turns_no_logits_over_to_multiply_them():
+  model, params = made('reads')
+  rows, length, chunk = 8, 38, 7
+  lengths = np.array([[length, 0]] * rows, np.int32)
+  tokens = ids(randoms(5), (rows, length))
+  batch = Batch({'tokens': tokens, 'lengths': lengths}, (length, 0, 1))
+
+  @jax.jit
+  @jax.grad
+  def chunked(params):
+    return models.token_logps(model, params, batch, chunk=chunk).sum()
+
+  program = chunked.lower(params).compile().as_text()
+  assert f'[{rows * chunk},{V}]' in program
+  assert f'[{V},{rows * chunk}]' not in program
+
+
 def test_logps_from_logits_are_aligned_and_never_lose_precision():
   rng = randoms(6)
   logits = rng.normal(size=(2, 3, V)) * 5

@@ -48,10 +48,10 @@ class Dense(nn.Module):
     if self.has_variable('params', 'kernel_scale'):
       # Cast before the product, all layers would keep it for the way back.
       step = self.get_variable('params', 'kernel_scale')
-      out = upcast(_matmul(x, kernel))
+      out = upcast(product(x, kernel))
       out = (out * _across(step, out)).astype(self.dtype)
     else:
-      out = _matmul(x, kernel.astype(self.dtype))
+      out = product(x, kernel.astype(self.dtype))
     if self.bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,))
       out = out + _across(bias.astype(self.dtype), out)
@@ -63,8 +63,8 @@ class Dense(nn.Module):
     a, b, scale = (
       self.get_variable('params', f'lora_{k}') for k in ('a', 'b', 'scale')
     )
-    x = upcast(_matmul(x, a.astype(self.dtype))) * scale
-    return _matmul(x.astype(self.dtype), b.astype(self.dtype))
+    x = upcast(product(x, a.astype(self.dtype))) * scale
+    return product(x.astype(self.dtype), b.astype(self.dtype))
 
 
 def dense(
@@ -79,10 +79,15 @@ def dense(
   return Dense(features, dtype, bias, scale, name=name)
 
 
-def _matmul(x, kernel):
-  """One product of two matrices; over [B,L,D] a CPU's gradient takes twice."""
+def product(
+  x: jax.Array, kernel: jax.Array, dtype: jnp.dtype | None = None
+) -> jax.Array:
+  """One product of two matrices; over [B,L,D] a CPU's gradient takes twice.
+
+  It is summed in `dtype`, by default that of x.
+  """
   flat = x.reshape(-1, x.shape[-1])
-  out = jax.lax.dot(flat, kernel, preferred_element_type=x.dtype)
+  out = jax.lax.dot(flat, kernel, preferred_element_type=dtype or x.dtype)
   return out.reshape(*x.shape[:-1], -1)
 
 

@@ -133,7 +133,7 @@ class Head(nn.Module):
     )
     exact = jnp.promote_types(self.dtype, jnp.float32)
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-    return jnp.matmul(x, kernel, preferred_element_type=exact)
+    return layers.product(x, kernel, exact)
 
 
 class Llama(nn.Module):

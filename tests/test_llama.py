@@ -69,6 +69,43 @@ def test_the_scan_is_a_loop_over_its_layers():
   np.testing.assert_allclose(scanned, expected, atol=1e-6)
 
 
+def test_a_cpu_has_a_few_layers_in_no_loop(monkeypatch):
+  model, params = made()
+  tokens = np.random.default_rng(2).integers(0, 67, (2, 9))
+
+  @jax.grad
+  def gradient(params):
+    args = tokens, jnp.arange(18).reshape(2, 9) % 9, causal(9)
+    return (model.apply({'params': params}, *args) ** 3).sum()
+
+  def compiled():
+    jax.clear_caches()
+    done = jax.jit(gradient).lower(params).compile()
+    return done(params), done.as_text()
+
+  out, program = compiled()
+  assert ' while(' not in program
+  monkeypatch.setattr(layers, 'WRITTEN_OUT', 2)
+  loop, other = compiled()
+  assert ' while(' in other
+  for a, b in zip(*map(jax.tree.leaves, (out, loop)), strict=True):
+    assert np.linalg.norm(a - b) <= 1e-6 * np.linalg.norm(b)
+
+
+def test_every_head_of_every_layer_turns_by_the_same_angles():
+  """Computed once, though XLA likes to do so wherever they are used."""
+  model, params = made()
+
+  @jax.jit
+  def hidden(params, tokens, position):
+    args = tokens, position, causal(9)
+    return model.apply({'params': params}, *args)
+
+  tokens = np.zeros((2, 9), np.int32)
+  program = hidden.lower(params, tokens, tokens).compile().as_text()
+  assert program.count(' cosine(') == program.count(' sine(') == 1
+
+
 def test_remat_changes_no_value():
   _, params = made()
   tokens = np.random.default_rng(2).integers(0, 67, (2, 9))

@@ -14,11 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlhfv_jax import sharding
 from rlhfv_jax.models import sight
 
 MULTIPLIED = nn.initializers.lecun_normal()
 # What is looked up rather than multiplied: words, positions, queries.
 LOOKED_UP = nn.initializers.truncated_normal(0.5)
+WRITTEN_OUT = 16  # layers at most that a CPU has after each other, in no loop
 
 
 def upcast(x: jax.Array) -> jax.Array:
@@ -222,9 +224,15 @@ def attention_of_one(
 def rotary_angles(
   position_BL: jax.Array, rates: np.ndarray
 ) -> tuple[jax.Array, jax.Array]:
-  """cos and sin [B,L,1,K/2]; rates are radians a position [K/2]."""
-  angle = position_BL[..., None] * rates[None, None]
-  return jnp.cos(angle)[:, :, None], jnp.sin(angle)[:, :, None]
+  """cos and sin [B,L,1,K/2]; rates are radians a position [K/2].
+
+  They leave as one array through a barrier: else a CPU's compiler has every
+  head of every layer compute them anew.
+  """
+  angle = (position_BL[..., None] * rates[None, None])[:, :, None]
+  both = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+  cos, sin = jnp.split(jax.lax.optimization_barrier(both), 2, axis=-1)
+  return cos, sin
 
 
 def rotate(x_BLNK: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -245,7 +253,12 @@ def stack(
   against time: all ('none' is made again), what products gave ('dots'), the
   inputs of attention and what it gave ('attention'), or nothing but the inputs
   of layers ('full' is made again).
+
+  Where all is kept, a CPU has a few layers written out: a loop would copy all
+  of it into one array a kind, which is zeroed before, and out again.
   """
+  kept = remat == 'none' and sharding.platform() == 'cpu'
+  unroll = depth if kept and depth <= WRITTEN_OUT else 1
   if remat != 'none':
     policies = jax.checkpoint_policies
     policy = {
@@ -263,6 +276,7 @@ def stack(
     split_rngs={'params': True},
     in_axes=in_axes,
     length=depth,
+    unroll=unroll,
   )
 
 

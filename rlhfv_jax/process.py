@@ -16,7 +16,8 @@ def keep_memory() -> None:
   """Keeps freed buffers for the next step, where the C library can be told.
 
   XLA frees its temporaries after each step. glibc gives large ones back to the
-  kernel, and faulting them in again costs a CPU a third of a training step.
+  kernel, and faulting them in again costs a CPU a sixth of a training step or
+  more.
   Small things get room of their own: one that was put into a buffer that is
   free would make it too small for the next step, which then took another.
   """

@@ -43,10 +43,10 @@ def get_config(arg=None):
 @pytest.fixture(scope='module')
 def released(tmp_path_factory):
   """LLaVA as transformers publishes it, and pairs as TRL does."""
-  import test_tokenizer
+  import vicunas
 
   home = tmp_path_factory.mktemp('released')
-  test_tokenizer.folder(home / 'hub')
+  vicunas.folder(home / 'hub')
   words = len(chat.load(home / 'hub'))
   text = dict(vocab_size=words, width=32, mlp=48, depth=3, heads=4,
               kv_heads=2, max_length=512, rms_eps=1e-5)  # fmt: skip
@@ -174,14 +174,14 @@ def test_a_data_folder_that_is_not_there_is_a_sentence(released, tmp_path):
 @pytest.fixture(scope='module')
 def muffin(tmp_path_factory):
   """RLHF-V as its authors published it, wrong ids in its config and all."""
-  import test_tokenizer
+  import vicunas
   from checkpoints import BEIT3, TEXT, decoder, shards
   from checkpoints import muffin as tensors
 
   home = tmp_path_factory.mktemp('muffin')
-  words = test_tokenizer.SP.get_piece_size()
-  added = {k: words + i for k, i in test_tokenizer.MUFFIN.items()}
-  test_tokenizer.folder(home / 'hub', added=added)
+  words = vicunas.SP.get_piece_size()
+  added = {k: words + i for k, i in vicunas.MUFFIN.items()}
+  vicunas.folder(home / 'hub', added=added)
   text = {**TEXT, 'vocab_size': words + 4, 'max_length': 512}
   inside = tensors() | {
     k: x.clone() for k, x in decoder(**text).state_dict().items()

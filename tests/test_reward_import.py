@@ -46,10 +46,10 @@ def theirs(words):
 @pytest.fixture(scope='module')
 def released(tmp_path_factory):
   """A base on the hub, and a judge of it: adapters, and a head beside them."""
-  import test_tokenizer
+  import vicunas
 
   home = tmp_path_factory.mktemp('released')
-  test_tokenizer.folder(home / 'hub')
+  vicunas.folder(home / 'hub')
   words = len(chat.load(home / 'hub'))
   base = theirs(words)
   base.save_pretrained(home / 'hub')

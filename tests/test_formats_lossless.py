@@ -194,6 +194,17 @@ def any_pair(draw):
 
 
 @pytest.mark.parametrize('kind', PAIRS)
+@pytest.mark.parametrize('said', ['\n', '\nwhat?', '\n\nwhat?'])
+def test_a_line_that_ends_before_the_question_stays(kind, said):
+  format = sources.module(kind).FORMAT
+  asked = Example('0', png(1), (('user', said),), ('a cup.', 'a cap.'))
+  found = lossless.to_example(
+    lossless.to_row(asked, 0, format=format), 0, format=format
+  )
+  assert found.turns == asked.turns
+
+
+@pytest.mark.parametrize('kind', PAIRS)
 @settings(max_examples=150, deadline=None)
 @given(example=any_pair(), index=st.integers(0, 9))
 def test_any_pair_becomes_a_row_and_the_same_pair_again(kind, example, index):

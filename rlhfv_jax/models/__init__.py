@@ -1,5 +1,6 @@
 """The models: pure functions of a nested dict with Hugging Face leaf names."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -58,8 +59,10 @@ def init(model: VLM, key: jax.Array) -> dict[str, Any]:
   side = vision.image_size if vision is not None else 1
   images = jnp.zeros((1, side, side, 3), jnp.uint8)
   tokens = jnp.zeros((1, 1), jnp.int32)
+  # In a loop: of layers written out, all fresh numbers would be there at once.
+  config = dataclasses.replace(model.config, remat='full')
   # Under jit the forward pass of the trace is dropped and only init remains.
-  made = jax.jit(model.init, static_argnames='method')
+  made = jax.jit(model.clone(config=config).init, static_argnames='method')
   return made(key, images, tokens, method='whole')['params']
 
 

@@ -143,10 +143,15 @@ def _in_parts(message: dict) -> dict:
 
 
 def _put_picture(prompt: list[dict], example: Example) -> None:
-  """Before the first thing that the user says."""
+  """Before the first thing that the user says.
+
+  A line that ends behind a picture is read as the picture's own.
+  """
   first = next((m for m in prompt if m['role'] == 'user'), None)
   if first and example.image is not None:
-    first['content'].insert(0, {'type': 'image'})
+    (said,) = first['content']
+    own = '\n' if said['text'].startswith('\n') else ''
+    first['content'] = [{'type': 'image'}, {**said, 'text': own + said['text']}]
 
 
 _PART = pa.struct([('type', pa.string()), ('text', pa.string())])

@@ -27,6 +27,7 @@ COLUMNS = ('preset', 'chips', 'bucket', 'pairs a chip', 'GiB of a chip',
 # A picture of 576 tokens with a system line; 64 queries; 256.
 LONG, SHORT, MIDDLE = (640, 192, 2), (160, 128, 2), (320, 192, 2)
 LEAN = ('--config.train.optimizer=adafactor',)
+HALVES = ('--config.train.micro=2',)
 INT8 = ('--config.lora.rank=64', '--config.lora.base=int8')
 
 
@@ -64,8 +65,9 @@ def _row(preset, bucket, *places):
 
 
 CELLS = [
-  *_row('llava15_13b', LONG, ('v5e-64', 8), ('v5e-64', 16), ('v5p-16', 16),
-        ('v4-32', 8), ('v5e-16', 2, *LEAN), ('v6e-16', 8)),
+  *_row('llava15_13b', LONG, ('v5e-64', 8), ('v5e-64', 16),
+        ('v5e-64', 16, *HALVES), ('v5p-16', 16), ('v4-32', 8),
+        ('v5e-16', 2, *LEAN), ('v6e-16', 8)),
   *_row('llava15_7b', LONG, ('v5e-16', 4), ('v5e-64', 16), ('v5p-16', 16),
         ('v4-32', 16), ('v6e-16', 16)),
   Cell('llava15_7b,lora', 'v5e-1', 1, LONG, INT8),

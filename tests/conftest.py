@@ -8,6 +8,8 @@ from absl import flags
 from filelock import FileLock
 from runs import ENV, run
 
+from rlhfv_jax.data import chat
+
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -39,6 +41,24 @@ def finished(tmp_path_factory):
       assert code == 0, out
       printed.write_text(out)
   return folder, printed.read_text()
+
+
+@pytest.fixture(scope='session')
+def vicuna_home(tmp_path_factory):
+  """A folder with a small tokenizer.model as a released Vicuna's."""
+  import vicunas
+
+  return vicunas.folder(tmp_path_factory.mktemp('t') / 'vicuna')
+
+
+@pytest.fixture(scope='session')
+def vicuna(vicuna_home):
+  return chat.load(vicuna_home)
+
+
+@pytest.fixture(scope='session')
+def muffin(vicuna):
+  return chat.fit(vicuna, chat.template('muffin'))
 
 
 @pytest.fixture(scope='module')

@@ -4,21 +4,10 @@ The reference is the SentencePiece library itself, called as the tokenizers of
 the time called it: stretches between special tokens one by one.
 """
 
-import pytest
 from hypothesis import given, settings
 from vicunas import SP, TEXT, folder, pieces
 
 from rlhfv_jax.data import chat
-
-
-@pytest.fixture(scope='module')
-def home(tmp_path_factory):
-  return folder(tmp_path_factory.mktemp('t') / 'vicuna')
-
-
-@pytest.fixture(scope='module')
-def vicuna(home):
-  return chat.load(home)
 
 
 @settings(max_examples=500, deadline=None)
@@ -54,7 +43,7 @@ def test_offsets_are_the_characters_of_a_token(vicuna):
 
 
 def test_a_stretch_between_special_tokens_begins_with_a_space_of_its_own(
-  vicuna, home, tmp_path
+  vicuna, vicuna_home, tmp_path
 ):
   assert pieces(vicuna, 'cup</s>USER: </s> USER') == [
     *SP.encode('cup', out_type=str), '</s>',

@@ -9,24 +9,9 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vicunas import MUFFIN, SAID, SP, folder, like_llama3, tokens
+from vicunas import MUFFIN, SAID, SP, like_llama3, tokens
 
 from rlhfv_jax.data import chat
-
-
-@pytest.fixture(scope='module')
-def home(tmp_path_factory):
-  return folder(tmp_path_factory.mktemp('t') / 'vicuna')
-
-
-@pytest.fixture(scope='module')
-def vicuna(home):
-  return chat.load(home)
-
-
-@pytest.fixture(scope='module')
-def muffin(vicuna):
-  return chat.fit(vicuna, chat.template('muffin'))
 
 
 def as_slow(text, known, *, strip=False) -> list[int]:

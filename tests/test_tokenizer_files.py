@@ -13,21 +13,6 @@ from vicunas import BYTES, CORPUS, SP, folder, pieces, spm
 from rlhfv_jax.data import chat, sentencepiece
 
 
-@pytest.fixture(scope='module')
-def home(tmp_path_factory):
-  return folder(tmp_path_factory.mktemp('t') / 'vicuna')
-
-
-@pytest.fixture(scope='module')
-def vicuna(home):
-  return chat.load(home)
-
-
-@pytest.fixture(scope='module')
-def muffin(vicuna):
-  return chat.fit(vicuna, chat.template('muffin'))
-
-
 def test_a_saved_tokenizer_is_the_same_in_transformers(muffin, tmp_path):
   """There a Llama class would read the words and not the rules."""
   chat.save(muffin, tmp_path)
@@ -48,11 +33,11 @@ def test_empty_names_in_a_config_are_the_usual_ones(tmp_path):
   assert (made.bos_token_id, made.eos_token_id, made.unk_token_id) == (1, 2, 0)
 
 
-def test_reading_needs_no_sentencepiece(home):
+def test_reading_needs_no_sentencepiece(vicuna_home):
   program = (
     'import sys; sys.modules["sentencepiece"] = None\n'
     'from rlhfv_jax.data import chat\n'
-    f'print(chat.load({str(home)!r})("a cup").input_ids)'
+    f'print(chat.load({str(vicuna_home)!r})("a cup").input_ids)'
   )
   done = subprocess.run(
     [sys.executable, '-c', program], capture_output=True, text=True, check=True
@@ -98,8 +83,8 @@ def test_another_kind_of_model_is_refused(tmp_path):
     chat.load(tmp_path)
 
 
-def test_added_tokens_of_another_model_are_refused(home, tmp_path):
-  wrong = shutil.copytree(home, tmp_path / 'wrong')
+def test_added_tokens_of_another_model_are_refused(vicuna_home, tmp_path):
+  wrong = shutil.copytree(vicuna_home, tmp_path / 'wrong')
   (wrong / 'added_tokens.json').write_text('{"[PAD]": 32000}')
   n = SP.get_piece_size()
   with pytest.raises(ValueError, match=rf"'\[PAD\]' has id 32000 .* to {n} "):

@@ -12,21 +12,6 @@ from rlhfv_jax.data import chat, templates
 
 
 @pytest.fixture(scope='module')
-def home(tmp_path_factory):
-  return folder(tmp_path_factory.mktemp('t') / 'vicuna')
-
-
-@pytest.fixture(scope='module')
-def vicuna(home):
-  return chat.load(home)
-
-
-@pytest.fixture(scope='module')
-def muffin(vicuna):
-  return chat.fit(vicuna, chat.template('muffin'))
-
-
-@pytest.fixture(scope='module')
 def llama3():
   return like_llama3()
 
@@ -39,7 +24,9 @@ def test_muffins_tokens_stand_behind_vicunas(muffin, vicuna):
   assert '<im_start>' not in vicuna.get_vocab(), 'the given one is left alone'
 
 
-def test_a_released_muffin_has_its_tokens_already(home, tmp_path, muffin):
+def test_a_released_muffin_has_its_tokens_already(
+  vicuna_home, tmp_path, muffin
+):
   n = SP.get_piece_size()
   added = {token: n + i for token, i in MUFFIN.items()}
   released = chat.load(folder(tmp_path / 'm', added=added))
@@ -57,7 +44,7 @@ def test_half_of_a_familys_tokens_is_another_family(vicuna):
 
 
 def test_llavas_picture_is_past_vicunas_vocabulary_or_transformers_own_token(
-  vicuna, home, tmp_path
+  vicuna, vicuna_home, tmp_path
 ):
   template = chat.template('vicuna_v1')
   n = SP.get_piece_size()

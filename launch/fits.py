@@ -5,7 +5,8 @@
   python -m launch.fits --into=docs/scale.md          what is there, into a page
 
 A cell is one `preflight`; its numbers stay in a file of --folder, so that a
-table that was stopped goes on.
+table that was stopped goes on. A page keeps its lines about cells that are not
+in the folder.
 """
 
 from __future__ import annotations
@@ -74,9 +75,12 @@ CELLS = [
   # The paper's batch is 32 pairs, whatever the chips.
   *_row('rlhfv_13b', SHORT, ('v5e-16', 2), ('v5e-64', 16), ('v5p-16', 4),
         ('v4-32', 2), ('v6e-16', 2)),
-  *_row('muffin_13b', SHORT, ('v5e-64', 16), ('v5p-16', 4), ('v4-32', 2)),
-  *_row('llava_rlhf_13b', LONG, ('v5e-64', 8), ('v5p-16', 16), ('v4-32', 8)),
-  *_row('llava_rlhf_7b', MIDDLE, ('v5e-16', 8), ('v5p-16', 16), ('v4-32', 16)),
+  *_row('muffin_13b', SHORT, ('v5e-16', 2), ('v5e-64', 16), ('v5p-16', 4),
+        ('v4-32', 2), ('v6e-16', 2)),
+  *_row('llava_rlhf_13b', LONG, ('v5e-16', 2, *LEAN), ('v5e-64', 8),
+        ('v5p-16', 16), ('v4-32', 8), ('v6e-16', 8)),
+  *_row('llava_rlhf_7b', MIDDLE, ('v5e-16', 8), ('v5e-64', 16), ('v5p-16', 16),
+        ('v4-32', 16), ('v6e-16', 16)),
 ]  # fmt: skip
 
 
@@ -93,13 +97,17 @@ def compiled(cell: Cell, folder: Path) -> dict[str, Any]:
   return files.read_json(path)
 
 
-def line(cell: Cell, found: dict[str, Any]) -> str:
-  """A row of the table."""
-  part = found['training']
+def place(cell: Cell) -> list[str]:
+  """The first columns of its line, which no other has."""
   more = ''.join(f', `{m.removeprefix("--config.")}`' for m in cell.more)
   trunk, branch, answers = cell.bucket
-  told = [cell.preset + more, cell.slice, f'{trunk} + {answers} x {branch}',
-          str(cell.pairs)]  # fmt: skip
+  rows = f'{trunk} + {answers} x {branch}'
+  return [cell.preset + more, cell.slice, rows, str(cell.pairs)]
+
+
+def line(cell: Cell, found: dict[str, Any]) -> str:
+  """A row of the table."""
+  part, told = found['training'], place(cell)
   memory = f'{part["peak_gib"]:.2f} of {part["limit_gib"]:g}'
   if not part['fits']:
     return _cells([*told, f'{memory}: does not fit', '', '', ''])
@@ -114,12 +122,19 @@ def _cells(texts):
   return f'| {" | ".join(texts)} |'
 
 
-def table(folder: Path) -> str:
-  """Markdown of the cells that are there; the others by name."""
-  there = [c for c in CELLS if (folder / c.file).exists()]
-  lines = [_cells(COLUMNS), _cells(['---'] * len(COLUMNS))]
-  lines += [line(c, files.read_json(folder / c.file)) for c in there]
-  missing = [f'{c.preset} on {c.slice}' for c in CELLS if c not in there]
+def table(folder: Path, page: str = '') -> str:
+  """Markdown of the cells that are there, or in the page; others by name."""
+  lines, missing = [], []
+  for cell in CELLS:
+    before = _cells(place(cell))
+    old = [text for text in page.splitlines() if text.startswith(before)]
+    if (folder / cell.file).exists():
+      lines.append(line(cell, files.read_json(folder / cell.file)))
+    elif old:
+      lines.append(old[0])
+    else:
+      missing.append(f'{cell.preset} on {cell.slice}')
+  lines = [_cells(COLUMNS), _cells(['---'] * len(COLUMNS)), *lines]
   if missing:
     lines += ['', f'Not compiled yet: {", ".join(missing)}.']
   return '\n'.join(lines)
@@ -136,13 +151,12 @@ def main(argv: list[str] | None = None) -> None:
     if a.compile and re.search(a.compile, cell.name):
       print(cell.name, file=sys.stderr, flush=True)
       compiled(cell, a.folder)
-  text = table(a.folder)
   if not a.into:
-    print(text)
+    print(table(a.folder))
     return
-  page = a.into.read_text()
-  before, rest = page.split(BEGIN, 1)
-  after = rest.split(END, 1)[1]
+  before, rest = a.into.read_text().split(BEGIN, 1)
+  old, after = rest.split(END, 1)
+  text = table(a.folder, old)
   files.write_text(a.into, f'{before}{BEGIN}\n\n{text}\n\n{END}{after}')
 
 

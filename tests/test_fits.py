@@ -55,3 +55,22 @@ def test_a_page_keeps_all_but_the_table(tmp_path, monkeypatch):
     assert text.count('llava15_13b') == 1
     assert text.startswith('before\n')
     assert text.endswith('\nafter\n')
+
+
+def test_a_page_keeps_lines_whose_cells_are_not_there(tmp_path, monkeypatch):
+  monkeypatch.setattr(fits, 'CELLS', fits.CELLS[:3])
+  page = tmp_path / 'page.md'
+  page.write_text(f'{fits.BEGIN}\n{fits.END}\n')
+  first, second, third = fits.CELLS
+  keep(tmp_path, first, FITS)
+  keep(tmp_path, second, TOO_MUCH)
+  fits.main([f'--folder={tmp_path}', f'--into={page}'])
+  whole = page.read_text()
+  assert 'Not compiled yet: llava15_13b on v5e-64.' in whole
+  (tmp_path / first.file).unlink()
+  keep(tmp_path, second, FITS)
+  fits.main([f'--folder={tmp_path}', f'--into={page}'])
+  kept, new = page.read_text(), fits.line(second, {'training': FITS})
+  assert fits.line(first, {'training': FITS}) in kept
+  assert 'does not fit' not in kept
+  assert kept.splitlines()[5] == new

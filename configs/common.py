@@ -186,8 +186,16 @@ def train(*, batch: int, steps: int, lr: float, warmup: float) -> ConfigDict:
 
 def rewarded(c: ConfigDict) -> None:
   """A reward model, which learns from rankings and is told facts."""
-  # A ranking is one bit about two answers, and cheaper than a correction.
-  c.rankings.update({'pairs': 6000, 'dev_pairs': 256})
+  # A ranking is one bit about two answers, and cheaper than a correction. As
+  # many as LLaVA-RLHF has.
+  c.rankings.update({'pairs': 10000, 'dev_pairs': 256})
+  # Before that it practises on made-up answers with marked mistakes: so many
+  # pairs about each picture of which the base learned true answers; 0: none.
+  c.practice = ConfigDict({'each': 2, 'buckets': 2})
+  c.practice.marks = 4.0  # what a sentence's marks weigh beside a ranking
+  c.practice.train = train(batch=32, steps=2000, lr=2e-3, warmup=0.05)
+  c.practice.train.update({'b2': 0.98, 'save_every': 200, 'eval_every': 250})
+  c.practice.train.rules = (EYES_STAY, *ALL_TRAINED)
   c.reward = ConfigDict()
   c.reward.init = ''  # one that is there: RUN/reward, or an import; empty: none
   c.reward.facts = True
@@ -201,7 +209,7 @@ def rewarded(c: ConfigDict) -> None:
   c.reward.prompt.each = '{fact} '
   c.reward.prompt.reply = ''
   c.reward.prompt.file = ''  # or the text of LLaVA-RLHF, from its own file
-  c.reward.train = train(batch=32, steps=750, lr=3e-4, warmup=0.1)
+  c.reward.train = train(batch=32, steps=626, lr=3e-4, warmup=0.1)
   c.reward.train.update({'eval_every': 75, 'save_every': 150})
   c.reward.train.rules = (EYES_STAY, *ALL_TRAINED)
   c.reward.arms = ConfigDict({'no_facts': {'facts': False}})
@@ -263,6 +271,9 @@ def small(c: ConfigDict) -> None:
   c.feedback.update({'pairs': 48, 'dev_pairs': 16, 'batch': 32, 'round': 64})
   c.rankings.update({'pairs': 48, 'dev_pairs': 16, 'test_pairs': 16})
   if 'reward' in c:
+    c.practice.each = 1
+    c.practice.train.update({'batch': 16, 'steps': 6, 'save_every': 2})
+    c.practice.train.update({'eval_every': 3, 'log_every': 1})
     c.reward.batch = 16
     c.reward.train.update({'batch': 16, 'steps': 6, 'save_every': 2})
     c.reward.train.update({'eval_every': 3, 'log_every': 1})

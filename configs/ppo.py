@@ -28,8 +28,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
   } | {name: real(name) for name in common.REAL}
   c = common.playroom()
   c.name = 'ppo'
-  c.stages = ('eyes', 'base', 'feedback', 'rankings', 'reward', 'train',
-              'arms', 'evaluate', 'report')  # fmt: skip
+  c.stages = ('eyes', 'base', 'feedback', 'rankings', 'practice', 'reward',
+              'train', 'arms', 'evaluate', 'report')  # fmt: skip
   c.objective = 'ppo'
   common.rewarded(c)
   c.reward.arms = ConfigDict()  # configs/reward.py has them

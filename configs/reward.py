@@ -26,7 +26,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
   } | {name: real(name) for name in common.REAL}
   c = common.playroom()
   c.name = 'reward'
-  c.stages = ('eyes', 'base', 'rankings', 'reward', 'judge', 'report')
+  c.stages = ('eyes', 'base', 'rankings', 'practice', 'reward', 'judge',
+              'report')  # fmt: skip
   c.objective = 'reward'
   c.loss = ConfigDict()
   common.rewarded(c)

@@ -23,7 +23,7 @@ from rlhfv_jax import files, hosts
 from rlhfv_jax.report import plots, seeds, trends
 from rlhfv_jax.stages import STAGES, align, measure, problem, provenance
 
-# What a stage's output depends on, by the config's top level.
+# What a stage's output depends on: keys of the config, and what is under them.
 _SEEN = ('seed', 'init', 'world', 'model', 'chat', 'image', 'eyes')
 _TOLD = (*_SEEN, 'base')
 UPSTREAM = {
@@ -31,21 +31,26 @@ UPSTREAM = {
   'base': _TOLD,
   'feedback': (*_TOLD, 'feedback', 'evaluate'),
   'rankings': (*_TOLD, 'feedback', 'rankings', 'evaluate'),
-  'reward': (*_TOLD, 'feedback', 'rankings', 'evaluate', 'reward'),
+  'practice': (*_TOLD, 'practice', 'reward.prompt', 'reward.centring'),
+  'reward': (*_TOLD, 'feedback', 'rankings', 'evaluate', 'practice', 'reward'),
 }
 # What is an arm's own: runs that differ in nothing else share a home.
 OWN = ('loss', 'train', 'objective', 'lora', 'data', 'reference', 'ppo')
 # What an arm that learns from rankings needs to be a run of its own.
 RANKED = ('eyes', 'base', 'feedback', 'rankings', 'reference', 'train',
           'evaluate', 'report')  # fmt: skip
-REWARDED = ('eyes', 'base', 'rankings', 'reward', 'train', 'evaluate', 'report')
+REWARDED = ('eyes', 'base', 'rankings', 'practice', 'reward', 'train',
+            'evaluate', 'report')  # fmt: skip
 # Neither changes what comes out.
 SILENT = ('stages', 'workdir', 'name', 'arms')
 
 
 def digest(config: ConfigDict, keys: Sequence[str]) -> str:
-  told = provenance.plain(config)
-  return provenance.digest({k: told[k] for k in keys if k in told})
+  under = tuple(f'{key}.' for key in keys)
+  told = provenance.flat(provenance.plain(config))
+  return provenance.digest({
+    k: v for k, v in told.items() if k in keys or k.startswith(under)
+  })  # fmt: skip
 
 
 def told(config: ConfigDict, *, without: Sequence[str] = ()) -> list[str]:
@@ -129,7 +134,7 @@ class Bench:
 def needed(arm: ConfigDict) -> tuple[str, ...]:
   """The stages that an arm begins with."""
   if arm.objective == 'ppo':
-    return ('eyes', 'base', 'rankings', 'reward')
+    return ('eyes', 'base', 'rankings', 'practice', 'reward')
   if arm.data.pairs == 'rankings':
     return ('eyes', 'base', 'rankings')
   return ('eyes', 'base', 'feedback')

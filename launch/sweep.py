@@ -47,7 +47,7 @@ THROUGH = flags.DEFINE_string(
 )
 
 SHARED = ('eyes', 'base', 'feedback', 'reference')
-REWARDED = ('eyes', 'base', 'rankings', 'reward')  # by PPO
+REWARDED = ('eyes', 'base', 'rankings', 'practice', 'reward')  # by PPO
 COLUMNS = ('hallucination', 'coverage', 'mention', 'length', 'vqa')
 # What the best point may cost: shares of the base's, and points of a hundred.
 KEEPS = {'coverage': 0.95, 'length': 0.9}

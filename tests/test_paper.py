@@ -56,6 +56,24 @@ def test_arms_share_what_agrees_and_nothing_else(tmp_path):
   assert at('ddpo', 'eyes') != at('other seed', 'eyes')
 
 
+def test_reward_models_share_practice_where_they_are_asked_alike(tmp_path):
+  config = paper.get_config('factrlhf').lock()
+  at = {
+    key: experiment.home(experiment.of_arm(config, {'reward': of}, 0), tmp_path)
+    for key, of in (
+      ('facts', {}), ('none', {'facts': False}),
+      ('asked', {'prompt': {'question': '{facts}what is there?'}}),
+    )
+  }  # fmt: skip
+  found = {
+    stage: {key: (home / stage).resolve() for key, home in at.items()}
+    for stage in ('practice', 'reward')
+  }
+  assert len(set(found['reward'].values())) == 3
+  assert found['practice']['facts'] == found['practice']['none']
+  assert found['practice']['facts'] != found['practice']['asked']
+
+
 def test_tables_share_arms():
   config = paper.get_config('core').lock()
   told = lambda arm: provenance.digest(

@@ -4,13 +4,17 @@ import math
 import shutil
 import time
 
+import jax
 import numpy as np
 import pytest
 from runs import run
 
-from rlhfv_jax import files, reward, sharding
+from rlhfv_jax import files, options, reward, sharding
+from rlhfv_jax.checkpoint import load_params
 from rlhfv_jax.data import sources
 from rlhfv_jax.report import rewards
+from rlhfv_jax.stages import problem
+from rlhfv_jax.stages import reward as stage
 
 pytestmark = pytest.mark.slow
 MODULE = ['-m', 'rlhfv_jax.main', '--config=configs/reward.py:small']
@@ -40,12 +44,33 @@ def test_a_run_leaves_a_judge_its_ablation_and_what_they_said(judged):
   assert 'accuracy' in out and 'report.html' in out
 
 
-def test_it_starts_from_scores_of_zero_and_changes(judged):
-  for part in ('reward', 'reward-no_facts'):
+def test_practice_starts_from_scores_of_zero_and_rankings_go_on(judged):
+  weight = options.load('configs/reward.py').practice.marks
+  even = {'practice/spotting': (1 + weight) * math.log(2)}
+  for part in ('practice/spotting', 'reward', 'reward-no_facts'):
     first, *_, last = files.read_lines(judged[0] / part / 'metrics.jsonl')
     assert first['step'] == 0
-    assert first['eval_loss'] == pytest.approx(math.log(2), abs=1e-6)
+    if part in even:
+      assert first['eval_loss'] == pytest.approx(even[part], abs=1e-5)
+    else:
+      assert first['eval_loss'] != pytest.approx(math.log(2), abs=1e-6)
     assert last['step'] == 6
+
+
+def test_it_begins_where_practice_ended(judged):
+  config = options.load('configs/reward.py:small')
+  mesh = sharding.make_mesh(config.mesh)
+  with jax.set_mesh(mesh):
+    s = problem.setup(config, judged[0], mesh)
+    practised = load_params(judged[0] / 'practice/params', stage.like(s))
+    before = problem.load(s, problem.base(s))
+    begun = stage.begun(s, stage.start(s))
+  same = lambda a, b: jax.tree.all(jax.tree.map(np.array_equal, a, b))
+  assert same(begun, practised)
+  assert np.abs(practised.pop('score_head')['weight']).max() > 0
+  tower = 'vision_tower'  # stays as it is
+  assert same(before.pop(tower), practised.pop(tower))
+  assert not same(before, practised)
 
 
 def test_what_results_say_is_what_the_pairs_say(judged):

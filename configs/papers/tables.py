@@ -42,7 +42,8 @@ def table1() -> dict:
       less('hallucination', 'ranking + PPO with facts', 'base',
            'PPO with facts hallucinates less'),
       less('hallucination', 'ddpo', 'ranking + PPO with facts',
-           'DDPO on 1400 corrections does more than PPO on 6000 rankings'),
+           'DDPO on 1400 corrections does more than PPO on '
+           f'{PPO["rankings"]["pairs"]} rankings'),
       less('hallucination', 'ddpo', 'sft',
            'DDPO does more than fine-tuning on the corrected answers'),
       less('coverage', 'ddpo', 'base', 'DDPO costs coverage'),

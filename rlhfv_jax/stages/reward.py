@@ -21,7 +21,7 @@ from rlhfv_jax.data.judgement import Judgement
 from rlhfv_jax.objectives.reward import reward_loss
 from rlhfv_jax.playroom.decided import decided
 from rlhfv_jax.report import rewards
-from rlhfv_jax.stages import problem, provenance, rankings, tally
+from rlhfv_jax.stages import practice, problem, provenance, rankings, tally
 from rlhfv_jax.stages.problem import Data, Setup
 from rlhfv_jax.train import adapt, session
 
@@ -48,13 +48,13 @@ def learn(s: Setup, folder: Path, name: str) -> None:
   """params/ in `folder`: a model that scores the better answer higher."""
   if hosts.there(folder / 'done.json'):
     return
-  path, begin = problem.base(s), start(s)
+  begin = start(s)
   c = problem.overridden(s.config.reward.train, {'rules': begin.rules})
   pairs = data(s, 'train', folder)
   dev = data(s, 'dev', folder, like=pairs)
   if begin.rank:
-    adapt.note(folder, path, begin)
-  params = adapt.begin(path, like(s), begin, s.mesh)
+    adapt.note(folder, problem.base(s), begin)
+  params = begun(s, begin)
   session.run(
     session.program(loss(s.model), params, c, s.mesh), params,
     problem.feed(s, pairs, c, read=True),
@@ -62,6 +62,13 @@ def learn(s: Setup, folder: Path, name: str) -> None:
     held_out=problem.held_out(s, dev, c.batch, read=True),
     folder=folder, name=name, mesh=s.mesh,
   )  # fmt: skip
+
+
+def begun(s: Setup, begin: adapt.Start) -> Any:
+  """What it begins from: the base and a new head, or both after practice."""
+  if practice.wanted(s):
+    return adapt.base(s.folder / 'practice/params', like(s), begin, s.mesh)
+  return adapt.begin(problem.base(s), like(s), begin, s.mesh)
 
 
 def loss(model: Any) -> Callable:

@@ -39,8 +39,9 @@ OWN = ('loss', 'train', 'objective', 'lora', 'data', 'reference', 'ppo')
 # What an arm that learns from rankings needs to be a run of its own.
 RANKED = ('eyes', 'base', 'feedback', 'rankings', 'reference', 'train',
           'evaluate', 'report')  # fmt: skip
-REWARDED = ('eyes', 'base', 'rankings', 'practice', 'reward', 'train',
-            'evaluate', 'report')  # fmt: skip
+# What PPO begins with, and an arm of it as a run of its own.
+JUDGED = ('eyes', 'base', 'rankings', 'practice', 'reward')
+REWARDED = (*JUDGED, 'train', 'evaluate', 'report')
 # Neither changes what comes out.
 SILENT = ('stages', 'workdir', 'name', 'arms')
 
@@ -134,7 +135,7 @@ class Bench:
 def needed(arm: ConfigDict) -> tuple[str, ...]:
   """The stages that an arm begins with."""
   if arm.objective == 'ppo':
-    return ('eyes', 'base', 'rankings', 'practice', 'reward')
+    return JUDGED
   if arm.data.pairs == 'rankings':
     return ('eyes', 'base', 'rankings')
   return ('eyes', 'base', 'feedback')

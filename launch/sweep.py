@@ -47,7 +47,6 @@ THROUGH = flags.DEFINE_string(
 )
 
 SHARED = ('eyes', 'base', 'feedback', 'reference')
-REWARDED = ('eyes', 'base', 'rankings', 'practice', 'reward')  # by PPO
 COLUMNS = ('hallucination', 'coverage', 'mention', 'length', 'vqa')
 # What the best point may cost: shares of the base's, and points of a hundred.
 KEEPS = {'coverage': 0.95, 'length': 0.9}
@@ -58,7 +57,7 @@ def shared(config: ConfigDict) -> tuple[str, ...]:
   """What the points begin with, all of them with the same."""
   if config.objective != 'ppo':
     return SHARED
-  return tuple(stage for stage in REWARDED if stage in config.stages)
+  return tuple(stage for stage in experiment.JUDGED if stage in config.stages)
 
 
 def name(overrides: Mapping) -> str:

@@ -13,6 +13,7 @@ from orbax.checkpoint import v1 as ocp
 
 from rlhfv_jax import hosts
 
+PACKAGE = 'orbax-checkpoint'  # whose version a run notes
 keeping = ocp.training.preservation_policies
 saving = ocp.training.save_decision_policies
 

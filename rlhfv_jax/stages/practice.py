@@ -161,7 +161,10 @@ def asked(s: Setup, data: Data) -> Callable[[dict], dict]:
 
 
 def loss(model: Any) -> Callable:
-  """Bradley-Terry, and `marks` times the cross-entropy of what is wrong."""
+  """Bradley-Terry, and `marks` times the cross-entropy of what is wrong.
+
+  The latter is a mean over what is asked of a micro-batch.
+  """
 
   def run(params, batch, hyper):
     states, to = models.hidden(model, params, batch), params['probe']

@@ -16,11 +16,11 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from rlhfv_jax import files, hosts
+from rlhfv_jax import checkpoint, files, hosts
 
 # Of two calls in one workdir.
 MAY_DIFFER = ('stages', 'data.workers', 'data.skip')
-PACKAGES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'transformers')
+PACKAGES = ('jax', 'flax', 'optax', checkpoint.PACKAGE, 'grain', 'transformers')
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from test_models import (
   IMAGE,
   ids,
@@ -17,6 +18,7 @@ from test_models import (
 )
 
 from rlhfv_jax import models
+from rlhfv_jax.models import layers
 
 
 def test_placeholder_k_takes_feature_k_wherever_it_stands():
@@ -81,3 +83,41 @@ def test_given_features_stand_in_for_the_picture():
   del batch['images']
   logps = token_logps(model, params, batch)
   np.testing.assert_allclose(logps, expected, atol=1e-5)
+
+
+def test_features_learn_what_the_tokens_that_took_them_are_told():
+  model, params = made()
+  rng = randoms(9)
+  tokens = ids(rng, (4, 9))
+  tokens[tokens == IMAGE] = 6
+  tokens[0, [1, 3, 4, 6]] = IMAGE  # apart
+  tokens[1, 2:4] = IMAGE  # fewer than there are features
+  tokens[2, 1:8] = IMAGE  # more
+  features = jnp.array(rng.normal(size=(4, 4, 32)), jnp.float32)
+  told = jnp.array(rng.normal(size=(4, 9, 32)), jnp.float32)
+
+  def ours(features):
+    x = model.apply({'params': params}, tokens, features, method='embed')
+    return (x * told).sum()
+
+  def plain(features):
+    share = 0
+    for row in range(4):
+      slots = np.flatnonzero(tokens[row] == IMAGE)[:4]
+      share += sum(features[row, k] @ told[row, t] for k, t in enumerate(slots))
+    return share
+
+  expected = jax.grad(plain)(features)
+  np.testing.assert_array_equal(jax.grad(ours)(features), expected)
+  assert not np.any(expected[3]) and not np.any(expected[1, 2:])
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_patches_are_the_picture_cut_up(dtype):
+  rng = randoms(10)
+  pixels = jnp.array(rng.normal(size=(2, 8, 12, 3)), dtype)
+  got = layers.patchify(pixels, 4)
+  for patch in range(6):
+    y, x = 4 * (patch // 3), 4 * (patch % 3)
+    flat = pixels[:, y : y + 4, x : x + 4].reshape(2, -1)
+    np.testing.assert_array_equal(got[:, patch], flat)

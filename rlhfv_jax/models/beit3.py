@@ -151,20 +151,21 @@ class Positions(nn.Module):
   @nn.compact
   def __call__(self, pair):
     c = self.config
-    rows = {
+    sizes = {
       'A': c.patches + 1 + _OFFSET,
       'B': c.query_rows or c.queries + _OFFSET,
     }
 
     def add(name, x):
       table = nn.Embed(
-        rows[name],
+        sizes[name],
         c.width,
         dtype=self.dtype,
         embedding_init=layers.LOOKED_UP,
         name=name,
       )
-      return x + table(_OFFSET + np.arange(x.shape[1]))[None]
+      rows = table.embedding[_OFFSET : _OFFSET + x.shape[1]]
+      return x + rows.astype(self.dtype)[None]
 
     return add('A', pair[0]), add('B', pair[1])
 

@@ -3,7 +3,6 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rlhfv_jax import sharding
 from rlhfv_jax.models import layers
@@ -71,13 +70,14 @@ class Embeddings(nn.Module):
     cls = jnp.broadcast_to(
       cls.astype(x.dtype)[None, None], (x.shape[0], 1, c.width)
     )
-    positions = nn.Embed(
+    table = nn.Embed(
       c.patches + 1,
       c.width,
       dtype=self.dtype,
       embedding_init=layers.LOOKED_UP,
       name='position_embedding',
-    )(np.arange(c.patches + 1))
+    )
+    positions = table.embedding.astype(self.dtype)  # every row, in order
     return jnp.concatenate([cls, x], axis=1) + positions[None]
 
 

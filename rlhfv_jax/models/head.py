@@ -5,7 +5,6 @@ an array [*, L, V] never exists, forward or backward.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -94,13 +93,29 @@ def logps_of_hidden(
   # Tokens that count come first in each row, so that later chunks are empty.
   order = _first(counts)
   among = jnp.arange(counts.shape[1])[None] < counts.sum(1, keepdims=True)
-  pick = partial(jnp.take_along_axis, indices=order, axis=1)
-  before = jnp.maximum(pick(parent), 0)
-  states = jnp.take_along_axis(states, before[..., None], axis=1)
+  place = jnp.cumsum(counts, axis=1) - 1
+  states = layers.taken(
+    _before(states, parent, batch['lengths'][:, :1]),
+    order,
+    jnp.where(counts, place, counts.shape[1]),
+  )
+  ids = jnp.take_along_axis(tokens, order, axis=1)
   chunk = chunk or max(32, AT_ONCE // len(tokens))
-  front = _head_in_chunks(model, params, states, pick(tokens), among, chunk)
-  place = jnp.maximum(jnp.cumsum(counts, axis=1) - 1, 0)
-  return jnp.where(counts, jnp.take_along_axis(front, place, axis=1), 0)
+  front = _head_in_chunks(model, params, states, ids, among, chunk)
+  front = jnp.take_along_axis(front, jnp.maximum(place, 0), axis=1)
+  return jnp.where(counts, front, 0)
+
+
+def _before(states, parent, trunk):
+  """[B,L,D]: to each token the state of its parent.
+
+  That is its neighbour, or to a branch's first token the last of the trunk.
+  """
+  slot = jnp.arange(parent.shape[1])[None]
+  last = jnp.where((slot == trunk - 1)[..., None], states, 0)
+  neighbour = jnp.pad(states[:, :-1], ((0, 0), (1, 0), (0, 0)))
+  near = (parent == slot - 1)[..., None]
+  return jnp.where(near, neighbour, last.sum(1, keepdims=True))
 
 
 def _first(counts):

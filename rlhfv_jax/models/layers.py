@@ -84,12 +84,16 @@ def dense(
 def product(
   x: jax.Array, kernel: jax.Array, dtype: jnp.dtype | None = None
 ) -> jax.Array:
-  """One product of two matrices; over [B,L,D] a CPU's gradient takes twice.
+  """x W, summed in `dtype`, by default that of x.
 
-  It is summed in `dtype`, by default that of x.
+  On a CPU a product of two matrices: over [B,L,D] its gradient takes twice. A
+  TPU would copy [B,L,D] into rows where no tile of 8 divides L, as after CLIP.
   """
+  dtype = dtype or x.dtype
+  if sharding.platform() != 'cpu':
+    return jnp.dot(x, kernel, preferred_element_type=dtype)
   flat = x.reshape(-1, x.shape[-1])
-  out = jax.lax.dot(flat, kernel, preferred_element_type=dtype or x.dtype)
+  out = jax.lax.dot(flat, kernel, preferred_element_type=dtype)
   return out.reshape(*x.shape[:-1], -1)
 
 
@@ -280,9 +284,51 @@ def stack(
   )
 
 
+@jax.custom_vjp
+def taken(x: jax.Array, at: jax.Array, back: jax.Array) -> jax.Array:
+  """Row at[b,t] of x [B,S,D], as [B,T,D]; beyond x, the row at its end.
+
+  For rows that go to one place each: back[b,s] says where row s went, T or more
+  if nowhere. So its gradient is fetched from there, where that of a gather that
+  knows less adds up what it scatters, which TPUs are slow at. Places that no
+  row is said to have gone to must not count.
+  """
+  del back
+  return _rows(x, at)
+
+
+def _rows(x, at):
+  at = jnp.clip(at, 0, x.shape[1] - 1)
+  return jnp.take_along_axis(x, at[..., None], axis=1)
+
+
+def _taken_forward(x, at, back):
+  return _rows(x, at), back
+
+
+def _taken_back(back, told):
+  went = (back < told.shape[1])[..., None]
+  return jnp.where(went, _rows(told, back), 0), None, None
+
+
+taken.defvjp(_taken_forward, _taken_back)
+
+
 def patchify(pixels_BHWC: jax.Array, patch: int) -> jax.Array:
-  """Patches row by row, each flat in the order (row, column, channel)."""
-  batch, height, width, channels = pixels_BHWC.shape
-  grid = (batch, height // patch, patch, width // patch, patch, channels)
-  x = pixels_BHWC.reshape(grid).transpose(0, 1, 3, 2, 4, 5)
-  return x.reshape(batch, -1, patch * patch * channels)
+  """Patches row by row, each flat in the order (row, column, channel).
+
+  As a convolution by ones and zeros: chips lay such patches out in no time,
+  and take long, to run and to compile, over the same said as a transposition.
+  """
+  batch, _, _, channels = pixels_BHWC.shape
+  flat = patch * patch * channels
+  pick = jnp.eye(flat, dtype=pixels_BHWC.dtype)
+  x = jax.lax.conv_general_dilated(
+    pixels_BHWC,
+    pick.reshape(patch, patch, channels, flat),
+    window_strides=(patch, patch),
+    padding='VALID',
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    precision=jax.lax.Precision.HIGHEST,
+  )
+  return x.reshape(batch, -1, flat)

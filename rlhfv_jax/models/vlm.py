@@ -111,11 +111,11 @@ class VLM(nn.Module):
     if features is None:
       return x
     k = jnp.cumsum(image, axis=1) - 1
-    last = features.shape[1] - 1
-    seen = jnp.take_along_axis(
-      features.astype(x.dtype), jnp.clip(k, 0, last)[..., None], axis=1
-    )
-    return jnp.where((image & (k <= last))[..., None], seen, x)
+    feature = jnp.arange(features.shape[1])
+    # The way back: feature p went to the first token that has p before it.
+    slot = (k[:, None] < feature[None, :, None]).sum(-1)
+    seen = layers.taken(features.astype(x.dtype), k, slot)
+    return jnp.where((image & (k <= feature[-1]))[..., None], seen, x)
 
 
 def _normalize(images, kind):

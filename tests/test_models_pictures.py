@@ -113,10 +113,11 @@ def test_features_learn_what_the_tokens_that_took_them_are_told():
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_patches_are_the_picture_cut_up(dtype):
+@pytest.mark.parametrize('way', [layers.cut, layers.picked])
+def test_patches_are_the_picture_cut_up(way, dtype):
   rng = randoms(10)
   pixels = jnp.array(rng.normal(size=(2, 8, 12, 3)), dtype)
-  got = layers.patchify(pixels, 4)
+  got = way(pixels, 4)
   for patch in range(6):
     y, x = 4 * (patch // 3), 4 * (patch % 3)
     flat = pixels[:, y : y + 4, x : x + 4].reshape(2, -1)

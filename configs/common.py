@@ -166,8 +166,8 @@ def train(*, batch: int, steps: int, lr: float, warmup: float) -> ConfigDict:
   c.warmup = warmup  # share of the steps
   c.schedule = 'cosine'  # or linear, constant
   c.clip = 1.0
-  # adamw: 8 bytes for each number that is trained; adamw_bf16: 6; adafactor:
-  # hardly any.
+  # adamw: 8 bytes for each number that is trained; adamw_bf16: 6; muon: 4, and
+  # half as many steps for what begins from nothing; adafactor: hardly any.
   c.optimizer = 'adamw'
   c.b1, c.b2, c.eps = 0.9, 0.999, 1e-8
   c.weight_decay = 0.0
@@ -191,10 +191,12 @@ def rewarded(c: ConfigDict) -> None:
   c.rankings.update({'pairs': 10000, 'dev_pairs': 256})
   # Before that it practises on made-up answers with marked mistakes: so many
   # pairs about each picture of which the base learned true answers; 0: none.
-  c.practice = ConfigDict({'each': 2, 'buckets': 2})
-  c.practice.marks = 4.0  # what a sentence's marks weigh beside a ranking
-  c.practice.train = train(batch=32, steps=2000, lr=2e-3, warmup=0.05)
-  c.practice.train.update({'b2': 0.98, 'save_every': 200, 'eval_every': 250})
+  c.practice = ConfigDict({'each': 4, 'buckets': 2})
+  c.practice.marks = 4.0  # what a sentence's marks weigh beside a ranking,
+  c.practice.counts = 1.0  # and how many claims are wrong and right
+  c.practice.train = train(batch=32, steps=1600, lr=3e-3, warmup=0.05)
+  c.practice.train.update({'optimizer': 'muon', 'b2': 0.98})
+  c.practice.train.update({'save_every': 400, 'eval_every': 400})
   c.practice.train.rules = (EYES_STAY, *ALL_TRAINED)
   c.reward = ConfigDict()
   c.reward.init = ''  # one that is there: RUN/reward, or an import; empty: none
@@ -209,8 +211,9 @@ def rewarded(c: ConfigDict) -> None:
   c.reward.prompt.each = '{fact} '
   c.reward.prompt.reply = ''
   c.reward.prompt.file = ''  # or the text of LLaVA-RLHF, from its own file
-  c.reward.train = train(batch=32, steps=626, lr=3e-4, warmup=0.1)
-  c.reward.train.update({'eval_every': 75, 'save_every': 150})
+  c.reward.train = train(batch=32, steps=400, lr=3e-4, warmup=0.1)
+  c.reward.train.update({'optimizer': 'muon'})
+  c.reward.train.update({'eval_every': 100, 'save_every': 200})
   c.reward.train.rules = (EYES_STAY, *ALL_TRAINED)
   c.reward.arms = ConfigDict({'no_facts': {'facts': False}})
 

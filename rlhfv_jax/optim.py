@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from optax import contrib
 
 from rlhfv_jax.sharding import path_name
 
@@ -17,6 +18,7 @@ KINDS = (TRAINED, DECAYED, FROZEN)
 
 # Matrices decay, vectors do not; an experiment puts its frozen parts before.
 RULES = ((r'.*(kernel|embedding)', DECAYED), (r'.*', TRAINED))
+LAYERED = re.compile(r'.*layers/.*kernel')  # muon's matrices
 
 
 def labels(params: Any, rules: Sequence[tuple[str, str]] = RULES) -> Any:
@@ -83,6 +85,8 @@ def optimizer(
   For each number that is trained, adamw (arXiv 1711.05101) keeps 8 bytes,
   adamw_bf16 6, with its first moment in bfloat16, and adafactor (arXiv
   1804.04235) next to none: a second moment by row and by column, no first.
+  muon (arXiv 2502.16982) keeps 4 of matrices between layers, whose first moment
+  it turns orthogonal; small models learn from it in half the steps.
   """
   decayed = jax.tree.map(lambda kind: kind == DECAYED, split(labels, labels)[0])
   scaled = {
@@ -93,6 +97,7 @@ def optimizer(
     'adafactor': lambda: optax.chain(
       optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0)
     ),
+    'muon': lambda: _muon(b1, b2, eps),
   }
   if kind not in scaled:
     raise ValueError(
@@ -103,6 +108,23 @@ def optimizer(
     scaled[kind](),
     optax.add_decayed_weights(weight_decay, mask=decayed),
   )
+
+
+def _muon(b1, b2, eps):
+  """Adam's for all but the matrices between layers; those in steps as long."""
+
+  def matrices(params):
+    axes = contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
+    return jax.tree_util.tree_map_with_path(
+      lambda path, _: axes if LAYERED.fullmatch(path_name(path)) else None,
+      params,
+    )
+
+  # It would descend by its own learning rate; this way it gives a direction.
+  return contrib.muon(
+    -1.0, eps=eps, adam_b1=b1, adam_b2=b2, consistent_rms=0.2,
+    muon_weight_dimension_numbers=matrices,
+  )  # fmt: skip
 
 
 def schedule(

@@ -36,7 +36,8 @@ RULES = (
   (rf'.*layers/.*{OUTWARD}/lora_b', P(None, None, 'fsdp')),
   (r'.*mm_projector/.*kernel', P(None, ('fsdp', 'tensor'))),
   (r'.*vision_tower/.*', P()),
-  (r'.*(norm|layernorm|bias|weight|scale|query|probe|lora_).*', P()),
+  (r'.*(norm|layernorm|bias|weight|scale|query|probe|counter|lora_).*', P()),
+  (r'.*ns_coeffs', P()),  # muon's polynomial
 )
 
 

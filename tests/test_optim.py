@@ -6,10 +6,11 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import PartitionSpec as P
+from optax import contrib
 
 from rlhfv_jax import optim, sharding
 
-KINDS = ('adamw', 'adamw_bf16', 'adafactor')
+KINDS = ('adamw', 'adamw_bf16', 'adafactor', 'muon')
 RATE = 1e-2
 
 
@@ -31,7 +32,7 @@ def own(kind, mask):
   return optax.adamw(RATE, mu_dtype=dtype, weight_decay=0.1, mask=mask)
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', KINDS[:3])
 def test_it_steps_as_optax_does(kind):
   tree, rng = params(), np.random.default_rng(1)
   labels = optim.labels(tree)
@@ -51,8 +52,44 @@ def test_it_steps_as_optax_does(kind):
     np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
+def test_muon_turns_each_layer_by_itself_and_the_rest_goes_by_adam():
+  tree, rng = params(), np.random.default_rng(1)
+  kernel = lambda tree: tree['language_model']['layers']['self_attn']['q_proj'][
+    'kernel'
+  ]  # fmt: skip
+  tx = optim.optimizer('muon', optim.labels(tree), clip=0)
+  one = contrib.muon(-1.0, consistent_rms=0.2)  # of matrices
+  rest = optax.nadam(-1.0)
+  state = tx.init(tree)
+  ones = [one.init({'w': x}) for x in kernel(tree)]
+  others = rest.init(tree)
+  for _ in range(3):
+    grads = jax.tree.map(
+      lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), tree
+    )
+    direction, state = tx.update(grads, state, tree)
+    by_adam, others = rest.update(grads, others, tree)
+    for layer, grad in enumerate(kernel(grads)):
+      told, ones[layer] = one.update(
+        {'w': grad}, ones[layer], {'w': kernel(tree)[layer]}
+      )
+      np.testing.assert_allclose(
+        kernel(direction)[layer], told['w'], rtol=1e-5, atol=1e-6
+      )
+    for part in ('norm', 'patch'):
+      got, expected = (
+        x['language_model' if part == 'norm' else 'vision_tower'][part]
+        for x in (direction, by_adam)
+      )
+      for a, b in zip(*map(jax.tree.leaves, (got, expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+  size = np.linalg.svd(kernel(direction), compute_uv=False) / 0.2 / 256**0.5
+  assert size.min() > 0.6 and size.max() < 1.3  # nearly orthogonal
+
+
 @pytest.mark.parametrize(
-  'kind, bytes_each', [('adamw', 8), ('adamw_bf16', 6), ('adafactor', 0.1)]
+  'kind, bytes_each',
+  [('adamw', 8), ('adamw_bf16', 6), ('adafactor', 0.1), ('muon', 4.9)],
 )
 def test_states_cost_what_is_promised(kind, bytes_each):
   tree = params()
@@ -81,10 +118,10 @@ def test_states_lie_as_their_parameters_and_frozen_parts_hold_none(kind):
   }  # fmt: skip
   assert not [name for name in by_name if 'vision' in name]
   whole = [spec for x, spec in by_name.values() if x.shape == (2, 128, 256)]
-  assert len(whole) == {'adafactor': 0}.get(kind, 2)
+  assert len(whole) == {'adafactor': 0, 'muon': 1}.get(kind, 2)
   assert set(whole) <= {P(None, 'fsdp', 'tensor')}
 
 
 def test_an_optimizer_that_is_none_is_told_which_there_are():
-  with pytest.raises(ValueError, match='adafactor.*adamw.*adamw_bf16'):
+  with pytest.raises(ValueError, match='adafactor.*adamw.*adamw_bf16.*muon'):
     optim.optimizer('lion', optim.labels(params()))

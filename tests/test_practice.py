@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlhfv_jax import models, options, sharding
-from rlhfv_jax.objectives.spotting import spotting_loss
+from rlhfv_jax.objectives.spotting import counting_loss, spotting_loss
 from rlhfv_jax.playroom import annotator, mistakes
 from rlhfv_jax.playroom.claims import CATEGORIES, mentions, read
 from rlhfv_jax.playroom.language import plural
@@ -72,6 +72,16 @@ def test_marks_say_what_is_wrong_of_which_sentence():
   assert told == [[], ['number'], ['object'], ['object']]
 
 
+def test_shorter_lacks_one_sentence_any_of_them():
+  rng = np.random.default_rng(0)
+  for text in TEXTS[:50]:
+    whole = [text[part.start : part.end] for part in read(text)]
+    left = [mistakes.shorter(text, rng) for _ in range(20)]
+    possible = {' '.join(whole[:k] + whole[k + 1 :]) for k in range(len(whole))}
+    assert set(left) <= possible
+    assert len(whole) < 3 or len(set(left)) > 1
+
+
 def test_silence_has_no_sentence():
   assert mistakes.wrong(KITCHEN, '').shape == (0, len(CATEGORIES))
 
@@ -113,6 +123,27 @@ def test_the_loss_is_that_of_a_double_loop():
     assert rate == pytest.approx(np.mean(hits[told]), abs=1e-6)
 
 
+def test_counts_are_told_to_a_claim_and_filler_counts_nothing():
+  rng = np.random.default_rng(0)
+  told = rng.normal(scale=3, size=(4, 2, 2)).astype(np.float32)
+  counts = rng.integers(0, 9, told.shape).astype(np.float32)
+  valid = np.array([True, False, True, True])
+  off = np.abs(told - counts)[valid].astype(float)
+  loss = [d * d / 2 if d < 1 else d - 0.5 for d in off.ravel()]
+  told[1] = np.nan
+  found = counting_loss(*map(jnp.array, (told, counts, valid)))
+  assert float(found['loss'].value()) == pytest.approx(np.mean(loss), rel=1e-6)
+  for k, name in enumerate(('wrong', 'right')):
+    mean = float(found[f'off/{name}'].value())
+    assert mean == pytest.approx(off[..., k].mean(), rel=1e-6)
+  grad = jax.grad(
+    lambda x: (
+      counting_loss(x, jnp.array(counts), jnp.array(valid))['loss'].total
+    )
+  )(jnp.array(told))
+  assert not np.any(grad[1]) and np.all(grad[0])
+
+
 def test_what_is_not_asked_teaches_nothing():
   logits = jnp.array([[[1.0], [jnp.nan]]])
   labels = jnp.array([[[1], [-1]]], jnp.int8)
@@ -125,6 +156,18 @@ def test_pairs_have_the_better_description_first():
   for scene in SCENES[:50]:
     better, worse = practice.pair(scene, rng_of(scene, mistakes.STREAM))
     assert annotator.rank(scene, better, worse) == 0
+
+
+def test_some_pairs_differ_only_in_what_they_leave_out():
+  pairs = [(x, *practice.pair(x, rng_of(x, mistakes.STREAM))) for x in SCENES]
+  alike = [
+    len(unsupported(scene, a)) == len(unsupported(scene, b))
+    for scene, a, b in pairs
+  ]
+  assert 0.1 < np.mean(alike) < 0.3
+  told = lambda text: {text[part.start : part.end] for part in read(text)}
+  less = [told(a) < told(b) or told(b) < told(a) for _, a, b in pairs]
+  assert np.mean(less) == pytest.approx(practice.LESS, abs=0.1)
 
 
 def test_pictures_are_those_that_the_base_has_true_answers_about(small):
@@ -156,6 +199,8 @@ def test_a_sentence_is_marked_at_the_thing_it_tells_of(small):
       ]
       marks = mistakes.wrong(scene, text)
       np.testing.assert_array_equal(labels[b, at], marks)
+      counts = marks.sum(), (~marks).sum()
+      np.testing.assert_array_equal(np.asarray(batch['counts'])[b, c], counts)
       # A colour once more, at its own word.
       colours = np.flatnonzero(
         (labels[b, :, practice.COLOUR] >= 0) & (roles[b, c] > 0)
@@ -176,23 +221,30 @@ def test_rows_of_filler_ask_nothing(small):
   assert all((labels == -1).all() for labels in found)
 
 
-def test_the_loss_adds_its_parts_and_reaches_head_and_probe(small):
+def test_the_loss_adds_its_parts_and_reaches_the_head_and_both_probes(small):
   s, train, _ = small
   (batch, *_) = batches(s, train, 16)
   params = problem.fresh(s) | models.score_head(s.model)
-  params |= practice.probe(s.model)
-  hyper = {'marks': 3.0, 'centring': 0.5}
+  params |= practice.probes(s.model)
+  hyper = {'marks': 3.0, 'counts': 2.0, 'centring': 0.5}
   run = lambda params: practice.loss(s.model)(params, batch, hyper)
   told = {name: float(x.value()) for name, x in jax.jit(run)(params).items()}
-  assert told['loss'] == pytest.approx((1 + 3 * 1) * np.log(2), rel=1e-6)
+  assert told['loss'] == pytest.approx(
+    (1 + 3 * 1) * np.log(2) + 2 * told['loss/counts'], rel=1e-6
+  )
+  off = np.asarray(batch['counts'])[np.asarray(batch['index']) >= 0]
+  assert told['off/wrong'] == pytest.approx(off[..., 0].mean(), rel=1e-6)
   params['score_head']['weight'] += 0.1
   told = {name: float(x.value()) for name, x in jax.jit(run)(params).items()}
   assert told['loss'] == pytest.approx(
-    told['loss/ranking'] + 0.5 * told['loss/centring'] + 3 * told['loss/marks'],
+    told['loss/ranking']
+    + 0.5 * told['loss/centring']
+    + 3 * told['loss/marks']
+    + 2 * told['loss/counts'],
     rel=1e-6,
   )
   grads = jax.jit(jax.grad(lambda p: run(p)['loss'].total))(params)
-  for name in ('score_head', 'probe'):
+  for name in ('score_head', 'probe', 'counter'):
     assert all(jnp.abs(x).max() > 0 for x in jax.tree.leaves(grads[name]))
 
 

@@ -22,7 +22,7 @@ from rlhfv_jax import sharding
 WAYS = ('auto', 'xla', 'splash', 'split', 'stretches')
 LANES = 128  # blocks of the kernel are whole multiples of it
 STRETCH = 320  # queries
-LONG = 512  # tokens, for which stretches are worth their calls
+LONG = 128  # tokens, for which stretches are worth their calls
 
 
 @functools.partial(

@@ -51,6 +51,13 @@ def mistaken(scene: Scene, rng: np.random.Generator) -> str:
   return ' '.join(map(describe, told))
 
 
+def shorter(text: str, rng: np.random.Generator) -> str:
+  """A description without one of its sentences, which may be its only one."""
+  said = [text[part.start : part.end] for part in read(text)]
+  del said[rng.integers(len(said))]
+  return ' '.join(said)
+
+
 def wrong(scene: Scene, text: str) -> np.ndarray:
   """bool[sentences,4]: which sentence makes an unsupported claim of which of
   CATEGORIES."""

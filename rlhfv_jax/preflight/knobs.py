@@ -13,7 +13,7 @@ from rlhfv_jax.stages import problem
 from rlhfv_jax.train import adapt
 
 GIB = 2**30
-OPTIMIZERS = ('adamw', 'adamw_bf16', 'adafactor')
+OPTIMIZERS = ('adamw', 'adamw_bf16', 'muon', 'adafactor')
 RANK = 64  # of the adapters that are offered
 
 

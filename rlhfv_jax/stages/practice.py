@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
@@ -28,7 +29,7 @@ from rlhfv_jax.data.example import Example
 from rlhfv_jax.metrics import Mean
 from rlhfv_jax.models.score import score_of_hidden
 from rlhfv_jax.objectives.reward import reward_loss
-from rlhfv_jax.objectives.spotting import spotting_loss
+from rlhfv_jax.objectives.spotting import counting_loss, spotting_loss
 from rlhfv_jax.playroom import annotator, captions, dataset, mistakes
 from rlhfv_jax.playroom.claims import CATEGORIES
 from rlhfv_jax.playroom.language import DESCRIBE
@@ -39,6 +40,7 @@ from rlhfv_jax.stages.problem import Data, Setup
 from rlhfv_jax.train import session
 
 COLOUR = CATEGORIES.index('attribute')
+LESS = 0.3  # of the pairs differ in a sentence that one of them lacks
 
 
 def wanted(s: Setup) -> bool:
@@ -61,10 +63,20 @@ def scenes(s: Setup, split: str) -> Iterator[Scene]:
 
 
 def pair(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
-  """Two descriptions with mistakes, the better one first."""
+  """Two descriptions with mistakes, the better one first.
+
+  Of some the second is the first without a sentence, often a true one: they
+  differ in what they leave out, as answers of a model do that errs seldom.
+  """
   while True:
-    said = mistakes.mistaken(scene, rng), mistakes.mistaken(scene, rng)
-    if (order := annotator.rank(scene, *said)) is not None:
+    one = mistakes.mistaken(scene, rng)
+    less = rng.random() < LESS
+    other = (
+      mistakes.shorter(one, rng) if less else mistakes.mistaken(scene, rng)
+    )
+    order = annotator.rank(scene, one, other)
+    if other and order is not None:
+      said = one, other
       return said[order], said[1 - order]
 
 
@@ -111,30 +123,34 @@ def learn(s: Setup) -> None:
     return
   train, dev = data(s)
   params = problem.load(s, problem.base(s)) | models.score_head(s.model)
-  params |= probe(s.model)
+  params |= probes(s.model)
   told = {'read': True}
   params = session.run(
     session.program(loss(s.model), params, c.train, s.mesh), params,
     problem.feed(s, train, c.train, prepare=asked(s, train), **told),
-    hyper={'marks': c.marks, 'centring': s.config.reward.centring},
+    hyper={'marks': c.marks, 'counts': c.counts,
+           'centring': s.config.reward.centring},
     config=c.train, held_out=problem.held_out(
       s, dev, c.train.batch, prepare=asked(s, dev), **told
     ),
     folder=folder / 'spotting', name='practice', mesh=s.mesh,
   )  # fmt: skip
-  del params['probe']
+  del params['probe'], params['counter']
   save_params(folder / 'params', params)
   files.write_json(folder / 'done.json', {'steps': c.train.steps})
 
 
-def probe(model: Any) -> dict[str, Any]:
-  """A linear map from a state to the kinds of mistakes; zero at first."""
-  shape = model.config.text.width, len(CATEGORIES)
-  return {'probe': {'kernel': jnp.zeros(shape), 'bias': jnp.zeros(shape[1])}}
+def probes(model: Any) -> dict[str, Any]:
+  """Linear maps from a state to the kinds of mistakes and to how many claims
+  are wrong and right; zero at first."""
+  width = model.config.text.width
+  zeros = lambda n: {'kernel': jnp.zeros((width, n)), 'bias': jnp.zeros(n)}
+  return {'probe': zeros(len(CATEGORIES)), 'counter': zeros(2)}
 
 
 def asked(s: Setup, data: Data) -> Callable[[dict], dict]:
-  """Adds to a batch what of a sentence is wrong, at its last word.
+  """Adds to a batch what of a sentence is wrong, at its last word, and how many
+  claims of each answer are wrong and right.
 
   That is the thing that it tells of: all that is said of it came before. A
   colour that is wrong is marked at its own word too. Who writes has no use for
@@ -149,36 +165,49 @@ def asked(s: Setup, data: Data) -> Callable[[dict], dict]:
   def prepare(arrays: dict) -> dict:
     tokens, roles = arrays['tokens'], arrays['roles']
     labels = np.full((*tokens.shape, len(CATEGORIES)), -1, np.int8)
+    counts = np.zeros((*arrays['read'].shape, 2), np.float32)
     for b, row in enumerate(arrays['index']):
       for c, marks in enumerate(wrong(int(row)) if row >= 0 else ()):
         (said,) = np.nonzero(roles[b, c] > 0)
         (ends,) = np.nonzero(tokens[b, said] == stop)
         labels[b, said[ends - 2], COLOUR] = marks[:, COLOUR]
         labels[b, said[ends - 1]] = marks
-    return arrays | {'labels': labels}
+        counts[b, c] = marks.sum(), marks.size - marks.sum()
+    return arrays | {'labels': labels, 'counts': counts}
 
   return prepare
 
 
 def loss(model: Any) -> Callable:
-  """Bradley-Terry, and `marks` times the cross-entropy of what is wrong.
+  """Bradley-Terry, and what `marks` and `counts` weigh of the two others.
 
-  The latter is a mean over what is asked of a micro-batch.
+  Those are means over what is asked of a micro-batch.
   """
 
   def run(params, batch, hyper):
-    states, to = models.hidden(model, params, batch), params['probe']
+    states = models.hidden(model, params, batch)
+    real = batch['lengths'][:, 0] > 0
     at = jnp.take_along_axis(states, batch['read'][..., None], axis=1)
     ranked = reward_loss(
-      score_of_hidden(params, at), batch['lengths'][:, 0] > 0,
-      centring=hyper['centring'],
-    )  # fmt: skip
-    logits = jnp.matmul(states, to['kernel']) + to['bias'][None, None]
-    spotted = spotting_loss(logits, batch['labels'])
-    each, marks = ranked['loss'], spotted.pop('loss')
-    total = each.total + hyper['marks'] * marks.value() * each.count
-    return ranked | spotted | {
-      'loss': Mean(total, each.count), 'loss/marks': marks
+      score_of_hidden(params, at), real, centring=hyper['centring']
+    )
+    spotted = spotting_loss(linear(params['probe'], states), batch['labels'])
+    counted = counting_loss(
+      linear(params['counter'], at), batch['counts'], real
+    )
+    each, parts = ranked['loss'], {
+      'marks': spotted.pop('loss'), 'counts': counted.pop('loss')
+    }  # fmt: skip
+    beside = sum(hyper[k] * part.value() for k, part in parts.items())
+    return ranked | spotted | counted | {
+      'loss': Mean(each.total + beside * each.count, each.count),
+      **{f'loss/{k}': part for k, part in parts.items()},
     }  # fmt: skip
 
   return run
+
+
+def linear(to: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+  return jnp.matmul(x, to['kernel']) + jnp.expand_dims(
+    to['bias'], tuple(range(x.ndim - 1))
+  )

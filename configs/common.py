@@ -59,7 +59,8 @@ def playroom() -> ConfigDict:
   # The tower, before the model: real ones come pretrained too.
   c.eyes = ConfigDict()
   c.eyes.train = train(batch=128, steps=500, lr=2e-3, warmup=0.1)
-  c.eyes.train.update({'b2': 0.98, 'save_every': 200, 'eval_every': 200})
+  c.eyes.train.update({'optimizer': 'muon', 'b2': 0.98})
+  c.eyes.train.update({'save_every': 200, 'eval_every': 200})
 
   # The base model: captions that name what usually is there, and true answers
   # to closed questions and to what is at each place.
@@ -194,7 +195,7 @@ def rewarded(c: ConfigDict) -> None:
   c.practice = ConfigDict({'each': 4, 'buckets': 2})
   c.practice.marks = 4.0  # what a sentence's marks weigh beside a ranking,
   c.practice.counts = 1.0  # and how many claims are wrong and right
-  c.practice.train = train(batch=32, steps=1600, lr=3e-3, warmup=0.05)
+  c.practice.train = train(batch=32, steps=1200, lr=3e-3, warmup=0.05)
   c.practice.train.update({'optimizer': 'muon', 'b2': 0.98})
   c.practice.train.update({'save_every': 400, 'eval_every': 400})
   c.practice.train.rules = (EYES_STAY, *ALL_TRAINED)

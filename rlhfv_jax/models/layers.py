@@ -91,7 +91,8 @@ def product(
   """
   dtype = dtype or x.dtype
   if sharding.platform() != 'cpu':
-    return jnp.dot(x, kernel, preferred_element_type=dtype)
+    inner = ((x.ndim - 1,), (0,)), ((), ())
+    return jax.lax.dot_general(x, kernel, inner, preferred_element_type=dtype)
   flat = x.reshape(-1, x.shape[-1])
   out = jax.lax.dot(flat, kernel, preferred_element_type=dtype)
   return out.reshape(*x.shape[:-1], -1)

@@ -20,7 +20,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from rlhfv_jax import files, hosts, models
 from rlhfv_jax.checkpoint import save_params
@@ -34,7 +33,7 @@ from rlhfv_jax.playroom import annotator, captions, dataset, mistakes
 from rlhfv_jax.playroom.claims import CATEGORIES
 from rlhfv_jax.playroom.language import DESCRIBE
 from rlhfv_jax.playroom.picture import draw, png
-from rlhfv_jax.playroom.scene import Scene, rng_of
+from rlhfv_jax.playroom.scene import Scene, World, rng_of
 from rlhfv_jax.stages import problem
 from rlhfv_jax.stages.problem import Data, Setup
 from rlhfv_jax.train import session
@@ -82,20 +81,27 @@ def pair(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
 
 def examples(s: Setup, split: str) -> Iterator[Example]:
   """Pairs for each picture, and what of every sentence is wrong."""
-  world, each = problem.world(s), s.config.practice.each
-  bar = tqdm(scenes(s, split), desc=f'draw practice {split}', unit='picture',
-             dynamic_ncols=True)  # fmt: skip
-  for i, scene in enumerate(bar):
-    rng = rng_of(scene, mistakes.STREAM)
-    request = captions.asked(scene, DESCRIBE[i % len(DESCRIBE)], world)
-    asked = Example(scene.id, png(draw(scene)), (('user', request),))
-    for k in range(each if split == 'train' else 1):
-      said = pair(scene, rng)
-      marks = [mistakes.wrong(scene, one).astype(int).tolist() for one in said]
-      yield replace(
-        asked, id=f'{scene.id}-mistaken-{k}', answers=said,
-        extra={'wrong': marks},
-      )  # fmt: skip
+  world, there = problem.world(s), list(scenes(s, split))
+  each = s.config.practice.each if split == 'train' else 1
+
+  def rows(numbers: range) -> list[Example]:
+    return [row for i in numbers for row in ranked(world, there[i], i, each)]
+
+  return problem.drawn(rows, len(there), name=f'practice {split}')
+
+
+def ranked(world: World, scene: Scene, i: int, each: int) -> Iterator[Example]:
+  """So many pairs about the i-th picture."""
+  rng = rng_of(scene, mistakes.STREAM)
+  request = captions.asked(scene, DESCRIBE[i % len(DESCRIBE)], world)
+  asked = Example(scene.id, png(draw(scene)), (('user', request),))
+  for k in range(each):
+    said = pair(scene, rng)
+    marks = [mistakes.wrong(scene, one).astype(int).tolist() for one in said]
+    yield replace(
+      asked, id=f'{scene.id}-mistaken-{k}', answers=said,
+      extra={'wrong': marks},
+    )  # fmt: skip
 
 
 def data(s: Setup) -> tuple[Data, Data]:

@@ -10,12 +10,12 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
-from tqdm import tqdm
 
 from rlhfv_jax import hosts
 from rlhfv_jax.checkpoint import load_params
 from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.data import sources
+from rlhfv_jax.data.example import Example
 from rlhfv_jax.playroom import dataset
 from rlhfv_jax.stages import eyes, problem
 from rlhfv_jax.stages.problem import Data, Setup
@@ -30,18 +30,18 @@ ROWS = {
 
 def examples(
   s: Setup, split: str, counts: Mapping[str, int]
-) -> Iterator[data_rows.Example]:
+) -> Iterator[Example]:
   """So many rows of each sort, all about different pictures."""
-  bar = tqdm(total=sum(counts.values()), desc=f'draw {split}', unit='row',
-             dynamic_ncols=True)  # fmt: skip
-  world, seed, start = problem.world(s), s.config.seed, 0
-  for name, n in counts.items():
-    for i in range(start, start + n):
-      (row,) = ROWS[name](world, split, 1, seed=seed, start=i)
-      bar.update()
-      yield data_rows.from_dict(row)
-    start += n
-  bar.close()
+  world, seed = problem.world(s), s.config.seed
+  sorts = [name for name, n in counts.items() for _ in range(n)]
+
+  def rows(numbers: range) -> list[Example]:
+    return [
+      data_rows.from_dict(row) for i in numbers
+      for row in ROWS[sorts[i]](world, split, 1, seed=seed, start=i)
+    ]  # fmt: skip
+
+  return problem.drawn(rows, len(sorts), name=split)
 
 
 def data(s: Setup) -> tuple[Data, Data]:

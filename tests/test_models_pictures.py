@@ -18,7 +18,7 @@ from test_models import (
 )
 
 from rlhfv_jax import models
-from rlhfv_jax.models import layers
+from rlhfv_jax.models import patches
 
 
 def test_placeholder_k_takes_feature_k_wherever_it_stands():
@@ -113,7 +113,7 @@ def test_features_learn_what_the_tokens_that_took_them_are_told():
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-@pytest.mark.parametrize('way', [layers.cut, layers.picked])
+@pytest.mark.parametrize('way', [patches.cut, patches.picked])
 def test_patches_are_the_picture_cut_up(way, dtype):
   rng = randoms(10)
   pixels = jnp.array(rng.normal(size=(2, 8, 12, 3)), dtype)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlhfv_jax import sharding
-from rlhfv_jax.models import layers
+from rlhfv_jax.models import layers, patches
 from rlhfv_jax.models.config import VisionConfig
 
 # Fairseq's position tables start at row 2.
@@ -135,7 +135,7 @@ class Embed(nn.Module):
   @nn.compact
   def __call__(self, pixels):
     c = self.config
-    x = layers.patchify(pixels, c.patch)
+    x = patches.of(pixels, c.patch)
     x = layers.dense(c.width, name='proj', dtype=self.dtype)(x)
     cls = self.param('cls_token', layers.LOOKED_UP, (1, 1, c.width))
     cls = jnp.broadcast_to(cls.astype(x.dtype), (x.shape[0], 1, c.width))

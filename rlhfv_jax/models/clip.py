@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from rlhfv_jax import sharding
-from rlhfv_jax.models import layers
+from rlhfv_jax.models import layers, patches
 from rlhfv_jax.models.config import VisionConfig
 
 
@@ -62,7 +62,7 @@ class Embeddings(nn.Module):
   @nn.compact
   def __call__(self, pixels):
     c = self.config
-    x = layers.patchify(pixels, c.patch)
+    x = patches.of(pixels, c.patch)
     x = layers.dense(
       c.width, name='patch_embedding', dtype=self.dtype, bias=False
     )(x)

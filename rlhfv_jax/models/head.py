@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from rlhfv_jax import batch as rows
 from rlhfv_jax import sharding
-from rlhfv_jax.models import layers, sight
+from rlhfv_jax.models import fetch, layers, sight
 from rlhfv_jax.models.vlm import VLM
 
 Params = Mapping[str, Any]
@@ -94,7 +94,7 @@ def logps_of_hidden(
   order = _first(counts)
   among = jnp.arange(counts.shape[1])[None] < counts.sum(1, keepdims=True)
   place = jnp.cumsum(counts, axis=1) - 1
-  states = layers.taken(
+  states = fetch.rows(
     _before(states, parent, batch['lengths'][:, :1]),
     order,
     jnp.where(counts, place, counts.shape[1]),

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from rlhfv_jax import sharding
-from rlhfv_jax.models import layers
+from rlhfv_jax.models import fetch, layers
 from rlhfv_jax.models.beit3 import Beit3
 from rlhfv_jax.models.clip import Clip
 from rlhfv_jax.models.config import VLMConfig
@@ -114,7 +114,7 @@ class VLM(nn.Module):
     feature = jnp.arange(features.shape[1])
     # The way back: feature p went to the first token that has p before it.
     slot = (k[:, None] < feature[None, :, None]).sum(-1)
-    seen = layers.taken(features.astype(x.dtype), k, slot)
+    seen = fetch.rows(features.astype(x.dtype), k, slot)
     return jnp.where((image & (k <= feature[-1]))[..., None], seen, x)
 
 

@@ -34,7 +34,7 @@ from rlhfv_jax.playroom.claims import CATEGORIES
 from rlhfv_jax.playroom.language import DESCRIBE
 from rlhfv_jax.playroom.picture import draw, png
 from rlhfv_jax.playroom.scene import Scene, World, rng_of
-from rlhfv_jax.stages import problem
+from rlhfv_jax.stages import drawing, problem
 from rlhfv_jax.stages.problem import Data, Setup
 from rlhfv_jax.train import session
 
@@ -87,7 +87,7 @@ def examples(s: Setup, split: str) -> Iterator[Example]:
   def rows(numbers: range) -> list[Example]:
     return [row for i in numbers for row in ranked(world, there[i], i, each)]
 
-  return problem.drawn(rows, len(there), name=f'practice {split}')
+  return drawing.drawn(rows, len(there), name=f'practice {split}')
 
 
 def ranked(world: World, scene: Scene, i: int, each: int) -> Iterator[Example]:

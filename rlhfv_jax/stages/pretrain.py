@@ -17,7 +17,7 @@ from rlhfv_jax.data import rows as data_rows
 from rlhfv_jax.data import sources
 from rlhfv_jax.data.example import Example
 from rlhfv_jax.playroom import dataset
-from rlhfv_jax.stages import eyes, problem
+from rlhfv_jax.stages import drawing, eyes, problem
 from rlhfv_jax.stages.problem import Data, Setup
 from rlhfv_jax.train import session
 
@@ -41,7 +41,7 @@ def examples(
       for row in ROWS[sorts[i]](world, split, 1, seed=seed, start=i)
     ]  # fmt: skip
 
-  return problem.drawn(rows, len(sorts), name=split)
+  return drawing.drawn(rows, len(sorts), name=split)
 
 
 def data(s: Setup) -> tuple[Data, Data]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,21 +150,6 @@ def read(
     pictures.name if pictures else lambda i: images.digest(source[i].image)
   )
   return Data(source, rows, pictures, buckets, digests)
-
-
-DRAWN = 64  # pictures that a process draws at a time
-
-
-def drawn(
-  rows: Callable[[range], list[Example]], count: int, *, name: str
-) -> Iterator[Example]:
-  """The rows of so many pictures, in order, drawn by several processes."""
-  bar = tqdm(total=count, desc=f'draw {name}', unit='picture',
-             dynamic_ncols=True)  # fmt: skip
-  with bar:
-    for start, part in parallel.over(rows, count, DRAWN, parallel.cores()):
-      yield from part
-      bar.update(min(DRAWN, count - start))
 
 
 def feed(

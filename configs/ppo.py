@@ -73,8 +73,8 @@ def learning() -> ConfigDict:
   c.reward = ConfigDict()
   c.reward.model = 1.0
   c.reward.no_end = -2.0  # an answer that does not end
-  # One of max_new tokens, shorter ones in proportion. Without it answers come to
-  # leave out what is there, with a price of length even more.
+  # One of max_new tokens, shorter ones in proportion. Without it answers come
+  # to leave out what is there, with a price of length even more.
   c.reward.length = 1.5
   c.reward.correct = 2.0  # where a rule says so
   c.reward.bias = 0.0

@@ -246,6 +246,7 @@ def lora(c: ConfigDict) -> None:
   c.lora.rank = 8
   if 'reward' in c:
     c.reward.train.lr *= 10
+    c.reward.train.optimizer = 'adamw'  # what muon turns stays as it is
   for part in (c, *c.get('arms', {}).values()):
     if 'train' not in part:
       continue

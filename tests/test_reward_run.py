@@ -108,8 +108,9 @@ def test_adapters_and_a_head_on_a_base_that_stays(judged, tmp_path):
   folder = tmp_path / 'run'
   for name in ('eyes', 'base', 'rankings'):
     shutil.copytree(judged[0] / name, folder / name)
-  code, out = run(
+  code, out = run(  # of accuracies the first, of equal scores, is the least
     f'--workdir={folder}',
+    '--config.reward.train.best=eval_rewards/accuracies:max',
     module=['-m', 'rlhfv_jax.main', '--config=configs/reward.py:small,lora'],
   )
   assert code == 0, out

@@ -168,7 +168,7 @@ def train(*, batch: int, steps: int, lr: float, warmup: float) -> ConfigDict:
   c.schedule = 'cosine'  # or linear, constant
   c.clip = 1.0
   # adamw: 8 bytes for each number that is trained; adamw_bf16: 6; muon: 4, and
-  # half as many steps for what begins from nothing; adafactor: hardly any.
+  # practice needs half the steps; adafactor: hardly any.
   c.optimizer = 'adamw'
   c.b1, c.b2, c.eps = 0.9, 0.999, 1e-8
   c.weight_decay = 0.0

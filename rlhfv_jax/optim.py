@@ -85,8 +85,8 @@ def optimizer(
   For each number that is trained, adamw (arXiv 1711.05101) keeps 8 bytes,
   adamw_bf16 6, with its first moment in bfloat16, and adafactor (arXiv
   1804.04235) next to none: a second moment by row and by column, no first.
-  muon (arXiv 2502.16982) keeps 4 of matrices between layers, whose first moment
-  it turns orthogonal; small models learn from it in half the steps.
+  muon (arXiv 2502.16982) keeps 4 of the matrices in layers, whose first moment
+  it turns orthogonal.
   """
   decayed = jax.tree.map(lambda kind: kind == DECAYED, split(labels, labels)[0])
   scaled = {
@@ -111,7 +111,7 @@ def optimizer(
 
 
 def _muon(b1, b2, eps):
-  """Adam's for all but the matrices between layers; those in steps as long."""
+  """Adam's for all but the matrices in layers, whose steps are as long."""
 
   def matrices(params):
     axes = contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)

@@ -19,7 +19,7 @@ from rlhfv_jax.playroom.scene import (
   rng_of,
   sample,
 )
-from rlhfv_jax.playroom.truth import left_out, unsupported
+from rlhfv_jax.playroom.truth import judge, left_out, unsupported
 from rlhfv_jax.stages import practice, pretrain, problem
 
 SCENES = [sample(World(), 'train', index=i) for i in range(400)]
@@ -199,7 +199,8 @@ def test_a_sentence_is_marked_at_the_thing_it_tells_of(small):
       ]
       marks = mistakes.wrong(scene, text)
       np.testing.assert_array_equal(labels[b, at], marks)
-      counts = marks.sum(), (~marks).sum()
+      so = [true for _, true in judge(scene, text)]
+      counts = so.count(False), so.count(True)
       np.testing.assert_array_equal(np.asarray(batch['counts'])[b, c], counts)
       # A colour once more, at its own word.
       colours = np.flatnonzero(

@@ -15,8 +15,8 @@ from rlhfv_jax.playroom.language import (
 )
 from rlhfv_jax.playroom.scene import Group, Scene
 from rlhfv_jax.playroom.truth import (
+  counts,
   holds,
-  judge,
   left_out,
   unsupported,
   wrong_parts,
@@ -129,8 +129,8 @@ def rank(scene: Scene, a: str, b: str) -> int | None:
 
 
 def _merit(scene: Scene, text: str) -> tuple[int, int]:
-  verdicts = [true for _, true in judge(scene, text)]
-  return -verdicts.count(False), verdicts.count(True)
+  wrong, right = counts(scene, text)
+  return -wrong, right
 
 
 def facts(

@@ -40,6 +40,12 @@ def unsupported(scene: Scene, text: str) -> list[Claim]:
   return [claim for claim, true in judge(scene, text) if not true]
 
 
+def counts(scene: Scene, text: str) -> tuple[int, int]:
+  """How many claims are wrong, and how many right."""
+  so = [true for _, true in judge(scene, text)]
+  return so.count(False), so.count(True)
+
+
 def wrong_parts(mention: Mention, group: Group) -> list[Claim]:
   """What a mention would get wrong if it spoke of this group."""
   return [claim for claim in mention.claims if not holds(claim, group)]

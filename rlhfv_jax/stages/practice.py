@@ -29,7 +29,7 @@ from rlhfv_jax.metrics import Mean
 from rlhfv_jax.models.score import score_of_hidden
 from rlhfv_jax.objectives.reward import reward_loss
 from rlhfv_jax.objectives.spotting import counting_loss, spotting_loss
-from rlhfv_jax.playroom import annotator, captions, dataset, mistakes
+from rlhfv_jax.playroom import annotator, captions, dataset, mistakes, truth
 from rlhfv_jax.playroom.claims import CATEGORIES
 from rlhfv_jax.playroom.language import DESCRIBE
 from rlhfv_jax.playroom.picture import draw, png
@@ -98,9 +98,10 @@ def ranked(world: World, scene: Scene, i: int, each: int) -> Iterator[Example]:
   for k in range(each):
     said = pair(scene, rng)
     marks = [mistakes.wrong(scene, one).astype(int).tolist() for one in said]
+    counts = [truth.counts(scene, one) for one in said]
     yield replace(
       asked, id=f'{scene.id}-mistaken-{k}', answers=said,
-      extra={'wrong': marks},
+      extra={'wrong': marks, 'counts': counts},
     )  # fmt: skip
 
 
@@ -165,20 +166,22 @@ def asked(s: Setup, data: Data) -> Callable[[dict], dict]:
   stop = s.tokenizer.convert_tokens_to_ids('.')
 
   @functools.cache
-  def wrong(row: int) -> list[np.ndarray]:
-    return [np.array(x, np.int8) for x in data.source[row].extra['wrong']]
+  def told(row: int) -> list[tuple[np.ndarray, list[int]]]:
+    extra = data.source[row].extra
+    marks = [np.array(x, np.int8) for x in extra['wrong']]
+    return list(zip(marks, extra['counts'], strict=True))
 
   def prepare(arrays: dict) -> dict:
     tokens, roles = arrays['tokens'], arrays['roles']
     labels = np.full((*tokens.shape, len(CATEGORIES)), -1, np.int8)
     counts = np.zeros((*arrays['read'].shape, 2), np.float32)
     for b, row in enumerate(arrays['index']):
-      for c, marks in enumerate(wrong(int(row)) if row >= 0 else ()):
+      for c, (marks, claims) in enumerate(told(int(row)) if row >= 0 else ()):
         (said,) = np.nonzero(roles[b, c] > 0)
         (ends,) = np.nonzero(tokens[b, said] == stop)
         labels[b, said[ends - 2], COLOUR] = marks[:, COLOUR]
         labels[b, said[ends - 1]] = marks
-        counts[b, c] = marks.sum(), marks.size - marks.sum()
+        counts[b, c] = claims
     return arrays | {'labels': labels, 'counts': counts}
 
   return prepare
@@ -214,6 +217,5 @@ def loss(model: Any) -> Callable:
 
 
 def linear(to: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-  return jnp.matmul(x, to['kernel']) + jnp.expand_dims(
-    to['bias'], tuple(range(x.ndim - 1))
-  )
+  """[B,T,D] -> [B,T,n]."""
+  return jnp.matmul(x, to['kernel']) + to['bias'][None, None]

@@ -10,7 +10,7 @@ from pages import Reader
 from PIL import Image
 
 from rlhfv_jax import files, report
-from rlhfv_jax.report import findings
+from rlhfv_jax.report import findings, plots
 from rlhfv_jax.report.diagnosis import diagnose
 
 _CATEGORIES = ('object', 'attribute', 'position', 'number')
@@ -166,6 +166,23 @@ def test_plots_follow_the_page_and_stand_beside_it(html, workdir):
   assert 'var(--ink)' in figures and 'var(--series-1)' in figures
   colours = set(re.findall(r'#[0-9a-f]{6}\b', figures))
   assert colours <= {'#ffffff', '#000000'}, colours
+
+
+def test_a_legend_names_what_is_drawn_and_nothing_else():
+  rows = [{'step': i, 'loss': 1.0, 'rewards/margins': 0.1 * i} for i in (1, 2)]
+  named = [
+    [text.get_text() for text in ax.get_legend().get_texts()]
+    for ax in plots.curves(rows).axes
+    if ax.get_legend()
+  ]
+  assert not any('corrected tokens' in names for names in named)
+  rows = [row | {'rewards/margins_corrected': 0.2} for row in rows]
+  (names,) = (
+    [text.get_text() for text in ax.get_legend().get_texts()]
+    for ax in plots.curves(rows).axes
+    if ax.get_legend()
+  )
+  assert names == ['all', 'corrected tokens']
 
 
 def test_what_is_wrong_with_the_curves_is_said_beside_them(tmp_path):

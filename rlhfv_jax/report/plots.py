@@ -108,15 +108,12 @@ def categories(
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
   """The numbers of metrics.jsonl over the steps; None if there are none."""
-  panels = {
-    title: lines
-    for title, lines in _PANELS.items()
-    if any(
-      _points(rows, kind + metric)[0].size
-      for _, metric, _, _ in lines
-      for kind in ('', 'eval_')
-    )
-  }
+
+  def there(line):
+    return any(_points(rows, k + line[1])[0].size for k in ('', 'eval_'))
+
+  found = {title: [*filter(there, _PANELS[title])] for title in _PANELS}
+  panels = {title: lines for title, lines in found.items() if lines}
   if not panels:
     return None
   columns = min(len(panels), 2)
